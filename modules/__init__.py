@@ -1,0 +1,11 @@
+"""The networks. Imports run one way: layers, gaussian ← modules (the five networks) ← vae."""
+
+from modules.modules import (
+    Decoder_Fusion,
+    Gaussian_Predictor,
+    Generator,
+    Label_Encoder,
+    RGB_Encoder,
+)
+
+__all__ = ["Decoder_Fusion", "Gaussian_Predictor", "Generator", "Label_Encoder", "RGB_Encoder"]

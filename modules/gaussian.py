@@ -1,0 +1,22 @@
+"""Diagonal Gaussians: sampling and the KL divergence in closed form (docs/method.md)."""
+
+import torch
+from torch import Tensor
+
+
+def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor | None = None) -> Tensor:
+    """z = μ + σ·ε with ε ~ N(0, I), so that gradients reach μ and σ (Kingma & Welling 2014, 2.4).
+
+    `noise` is ε, of the shape of `mu`; drawn from the global generator where it is None.
+    """
+    if noise is None:
+        noise = torch.randn_like(mu)
+    return mu + torch.exp(0.5 * logvar) * noise
+
+
+def kl_criterion(mu: Tensor, logvar: Tensor, batch_size: int) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) in nats, summed over every dimension, divided by `batch_size`.
+
+    Kingma & Welling 2014, appendix B. `mu` and `logvar` have one shape, (B, …).
+    """
+    return -0.5 * torch.sum(1 + logvar - mu.square() - logvar.exp()) / batch_size

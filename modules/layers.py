@@ -1,0 +1,76 @@
+"""The two building blocks of the lab's networks: residual and depthwise-separable convolutions.
+
+Attribute names are part of the checkpoint format (spec lab4, "The five networks").
+Shapes: B batch, C channels, H height, W width. Every block keeps H and W.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions added to their input: (B, C_in, H, W) → (B, C_out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.activation = nn.LeakyReLU(0.01)
+        self.skip = _match_channels(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.conv1(x))  # (B, C_out, H, W)
+        y = self.activation(self.conv2(y))
+        return y + self.skip(x)
+
+
+class DepthConv(nn.Module):
+    """Pointwise, depthwise 3×3, pointwise: a cheap spatial mixing with a residual path."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(in_channels, in_channels, 1), nn.LeakyReLU(0.01))
+        self.depth_conv = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
+        self.conv2 = nn.Conv2d(in_channels, out_channels, 1)
+        self.adaptor = _match_channels(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.depth_conv(self.conv1(x))) + self.adaptor(x)
+
+
+class GatedFeedForward(nn.Module):
+    """Pointwise mixing where one half of the channels gates the other."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * channels, 1)
+        self.conv_out = nn.Conv2d(2 * channels, channels, 1)
+        self.activation = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.conv(x).chunk(2, dim=1)  # (B, 2C, H, W) each
+        return self.conv_out(value * self.activation(gate)) + x
+
+
+class DepthConvBlock(nn.Module):
+    """Spatial, then channel mixing: (B, C_in, H, W) → (B, C_out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.block = nn.Sequential(
+            DepthConv(in_channels, out_channels), GatedFeedForward(out_channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+def _match_channels(in_channels: int, out_channels: int) -> nn.Module:
+    if in_channels == out_channels:
+        return nn.Identity()
+    return nn.Conv2d(in_channels, out_channels, 1)
+
+
+def concatenate(*features: Tensor) -> Tensor:
+    """Join feature maps along the channels: (B, C_i, H, W)… → (B, ΣC_i, H, W)."""
+    return torch.cat(features, dim=1)

@@ -1,0 +1,169 @@
+"""The dance model: a conditional VAE that draws one frame from the frame before and a pose.
+
+Dimensions: B batch, T frames of a window, H×W frame size, 3 colours; F frame features,
+L pose features, N latent channels, D fused features. Frames and poses lie in [0, 1].
+The method and its symbols are derived in docs/method.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from modules.gaussian import kl_criterion
+from modules.modules import (
+    Decoder_Fusion,
+    Gaussian_Predictor,
+    Generator,
+    Label_Encoder,
+    RGB_Encoder,
+)
+
+OUTPUT_ACTIVATIONS = {
+    "sigmoid": torch.sigmoid,
+    "clamp": lambda x: x.clamp(0.0, 1.0),
+    "none": lambda x: x,
+}
+
+
+@dataclass(frozen=True)
+class CVAEConfig:
+    """What the weights of a `CVAE` mean: widths, frame size, output. Stored in checkpoints."""
+
+    F_dim: int = 128
+    L_dim: int = 32
+    N_dim: int = 12
+    D_out_dim: int = 192
+    frame_H: int = 32
+    frame_W: int = 64
+    output_activation: str = "sigmoid"
+
+    @classmethod
+    def from_settings(cls, settings) -> "CVAEConfig":
+        """Take the fields of this class from any object that has them as attributes."""
+        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+
+    @staticmethod
+    def widths_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+        """Read the four widths off the weights of a lab checkpoint, which holds no settings.
+
+        Raises KeyError where a network's last layer is missing.
+        """
+        return {
+            "F_dim": state_dict["frame_transformation.6.weight"].shape[0],
+            "L_dim": state_dict["label_transformation.4.conv1.weight"].shape[0],
+            "N_dim": state_dict["Gaussian_Predictor.6.weight"].shape[0] // 2,
+            "D_out_dim": state_dict["Decoder_Fusion.5.weight"].shape[0],
+        }
+
+
+class CVAE(nn.Module):
+    """The five networks of the lab behind the project's contract for training and prediction.
+
+    The engine calls `loss` to train; `encode_conditions`, `initial_state` and `predict` to roll
+    out; `latent_shape` to draw the noise that both take as an argument.
+    """
+
+    def __init__(self, config: CVAEConfig):
+        super().__init__()
+        F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
+        self.config = config
+        self.frame_transformation = RGB_Encoder(3, F)
+        self.label_transformation = Label_Encoder(3, L)
+        self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
+        self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
+        self.Generator = Generator(D, 3)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape of the noise for one frame: (N, H, W)."""
+        return self.config.N_dim, self.config.frame_H, self.config.frame_W
+
+    # ---------------------------------------------------------------- training
+
+    def loss(
+        self,
+        frames: Tensor,
+        poses: Tensor,
+        *,
+        teacher_forcing: Sequence[bool],
+        kl_beta: Tensor | float,
+        noise: Tensor,
+        bptt: int = 0,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """MSE + β·KL over the T − 1 predictions of each window, and the metrics to log.
+
+        frames, poses: (B, T, 3, H, W). teacher_forcing: T − 1 flags; step t draws from the true
+        frame where flag t is set, from its own prediction elsewhere. noise: (B, T − 1, N, H, W).
+        bptt: how many transitions from prediction to prediction a gradient may pass
+        (truncated backpropagation in runs of bptt + 1 steps; 0 detaches every prediction).
+
+        MSE is the mean over pixels; KL is summed over the latent and divided by the batch; both
+        are averaged over the steps. Metrics are detached scalars on the device of the model.
+        """
+        B, T = frames.shape[:2]
+        # Time leads from here on, so that one step is one contiguous block.
+        frames, poses, noise = (x.transpose(0, 1) for x in (frames, poses, noise))
+        targets = frames[1:]  # (T-1, B, 3, H, W)
+
+        # What no prediction enters is computed for all steps at once: BatchNorm then sees all
+        # B·(T-1) poses, and each true frame is encoded once although two steps use it.
+        pose_features = self.label_transformation(poses[1:].flatten(0, 1))
+        true_features = self.frame_transformation(frames.flatten(0, 1))  # (T·B, F, H, W)
+        z, mu, logvar = self.Gaussian_Predictor(
+            true_features[B:], pose_features, noise.flatten(0, 1)
+        )  # ((T-1)·B, N, H, W) each
+
+        if all(teacher_forcing):
+            predictions = self._draw(true_features[:-B], pose_features, z)
+        else:
+            true_features, pose_features, z = (
+                x.unflatten(0, (-1, B)) for x in (true_features, pose_features, z)
+            )
+            steps: list[Tensor] = []
+            for t in range(T - 1):
+                if t == 0 or teacher_forcing[t]:
+                    previous_features = true_features[t]
+                else:
+                    previous = steps[-1]
+                    if t % (bptt + 1) == 0:
+                        previous = previous.detach()
+                    previous_features = self.frame_transformation(previous)
+                steps.append(self._draw(previous_features, pose_features[t], z[t]))
+            predictions = torch.cat(steps)  # ((T-1)·B, 3, H, W)
+
+        mse = mse_loss(predictions, targets.flatten(0, 1).float())
+        kl = kl_criterion(mu, logvar, B) / (T - 1)
+        loss = mse + kl_beta * kl
+        # With unit variance: log p(x | z, c) = -½·|x - x̂|² up to a constant. Nats per frame.
+        elbo = -0.5 * mse * targets[0, 0].numel() - kl
+        metrics = {"loss": loss, "mse": mse, "kl": kl, "elbo": elbo}
+        return loss, {name: value.detach() for name, value in metrics.items()}
+
+    # -------------------------------------------------------------- prediction
+
+    def encode_conditions(self, poses: Tensor) -> Tensor:
+        """Features of pose images, computed once a roll-out: (B, T, 3, H, W) → (B, T, L, H, W)."""
+        B, T = poses.shape[:2]
+        return self.label_transformation(poses.flatten(0, 1)).unflatten(0, (B, T))
+
+    def initial_state(self, first_frames: Tensor) -> None:
+        """The state before the first prediction. This model has none beside the frame itself."""
+        return None
+
+    def predict(
+        self, frame: Tensor, condition: Tensor, state: None, noise: Tensor
+    ) -> tuple[Tensor, None]:
+        """Draw the next frame from the one before, with z = `noise`, a sample of the prior.
+
+        frame (B, 3, H, W), condition (B, L, H, W) from `encode_conditions`, noise (B, N, H, W)
+        → frame (B, 3, H, W), state. The true next frame has no way in.
+        """
+        return self._draw(self.frame_transformation(frame), condition, noise), state
+
+    def _draw(self, frame_features: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
+        fused = self.Decoder_Fusion(frame_features, pose_features, z)  # (B, D, H, W)
+        drawn = self.Generator(fused).float()  # (B, 3, H, W)
+        return OUTPUT_ACTIVATIONS[self.config.output_activation](drawn)
