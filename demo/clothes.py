@@ -1,0 +1,115 @@
+"""Colours of the person: skin, hair, a striped shirt, trousers with a side stripe, under a lamp.
+
+N visible samples. Body axes are left, up, forward, in metres, from the origin of a body frame.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from demo.scene import LIGHT
+
+FRAMES = ("head", "chest", "hips")  # origins: between the ears, the neck, the mid-hip
+
+SKIN, HAIR, EYE, LIP = (222, 164, 132), (44, 28, 22), (30, 24, 24), (168, 84, 80)
+SHIRT, STRIPE, PLACKET, COLLAR = (168, 30, 44), (34, 36, 78), (238, 228, 206), (120, 18, 32)
+EMBLEM = (246, 196, 64)
+TROUSERS, SEAM, BELT = (30, 36, 52), (232, 190, 96), (70, 44, 28)
+SHOE, TOE_CAP = (40, 26, 24), (226, 222, 214)
+
+
+class Surface(NamedTuple):
+    """The visible samples of the person."""
+
+    material: np.ndarray  # (N,) places in MATERIALS
+    along: np.ndarray  # (N,) 0 at the start of the part, 1 at its end
+    normal: np.ndarray  # (3, N) world axes
+    body_normal: np.ndarray  # (3, N) body axes
+    body_place: np.ndarray  # (3, N) body axes
+
+
+def colours(surface):
+    """Lit colours (N, 3), 0 to 255."""
+    colour = np.empty((len(surface.along), 3), np.float32)
+    for material, paint in enumerate(PAINTS.values()):
+        mine = surface.material == material
+        if mine.any():
+            colour[mine] = paint(
+                surface.along[mine], surface.body_normal[:, mine], surface.body_place[:, mine]
+            )
+    return np.clip(colour * _brightness(surface.normal)[:, None], 0, 255)
+
+
+def _brightness(normal):
+    """One lamp from the left, the studio's own light from above and a little everywhere: (N,)."""
+    lamp = np.maximum(0, (normal * LIGHT[:, None]).sum(axis=0))
+    return 0.52 + 0.62 * lamp + 0.12 * normal[1]
+
+
+def _paint(base, *layers):
+    """Lay colours over a base where their masks say so: (N, 3)."""
+    colour = np.empty((len(layers[0][0]), 3), np.float32)
+    colour[:] = base
+    for mask, layer in layers:
+        colour[mask] = layer
+    return colour
+
+
+def _head(along, normal, place):
+    left, up, forward = place
+    hair = (normal[2] < 0.20 - 0.25 * (up < -0.02)) | (normal[1] > 0.46)
+    eyes = (np.abs(np.abs(left) - 0.040) < 0.020) & (np.abs(up - 0.012) < 0.014)
+    mouth = (np.abs(left) < 0.035) & (np.abs(up + 0.075) < 0.010)
+    front = forward > 0
+    return _paint(SKIN, (hair, HAIR), (eyes & front, EYE), (mouth & front, LIP))
+
+
+def _shirt(along, normal, place):
+    left, up, _ = place
+    stripe = (up / 0.19) % 1 < 0.45
+    front = normal[2] > 0
+    placket = front & (np.abs(left) < 0.026)
+    button = placket & ((up / 0.095) % 1 < 0.2)
+    emblem = ~front & (np.hypot(left, up + 0.17) < 0.095)  # on the back
+    return _paint(
+        SHIRT,
+        (stripe, STRIPE),
+        (placket, PLACKET),
+        (button, STRIPE),
+        (emblem, EMBLEM),
+        (up > 0.03, COLLAR),
+    )
+
+
+def _sleeve(along, normal, place):
+    return _paint(SHIRT, ((along / 0.62) % 1 > 0.55, STRIPE))
+
+
+def _cuff(along, normal, place):
+    return _paint(SHIRT, ((along > 0.25) & (along < 0.60), STRIPE), (along > 0.86, PLACKET))
+
+
+def _trousers(along, normal, place):
+    stripe = np.abs(normal[0]) > 0.93
+    crease = (normal[2] > 0.97) & (place[1] < -0.1)
+    return _paint(TROUSERS, (crease, (52, 60, 82)), (stripe, SEAM), (place[1] > 0.085, BELT))
+
+
+def _shoe(along, normal, place):
+    return _paint(SHOE, (along > 0.72, TOE_CAP), (normal[1] < -0.45, TOE_CAP))
+
+
+def _skin(along, normal, place):
+    return np.tile(np.array(SKIN, np.float32), (len(along), 1))
+
+
+PAINTS = {
+    "head": _head,
+    "skin": _skin,
+    "shirt": _shirt,
+    "sleeve": _sleeve,
+    "cuff": _cuff,
+    "trousers": _trousers,
+    "shoe": _shoe,
+}
+MATERIALS = tuple(PAINTS)

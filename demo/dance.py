@@ -1,0 +1,197 @@
+"""Draw a dance data set in the lab's layout: python -m demo.dance --out DIR"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from demo.figure import draw_person
+from demo.motion import dance
+from demo.pose import draw_pose
+from demo.skeleton import joints_of
+
+VERSION = 1  # of the pictures: raise it when the same arguments draw another set
+SPLITS = ("train", "val", "test")  # the order is part of the seed
+TRAIN_CUTS = (1000 / 2890, 1630 / 2890, 2260 / 2890)  # where the lab's own recordings are joined
+CHUNK = 32  # frames handed to a worker at a time
+
+
+class Refusal(ValueError):
+    """A request that cannot be met; the message names the flag to change."""
+
+
+def draw_dataset(
+    out,
+    seed=0,
+    train_frames=2890,
+    val_frames=630,
+    test_sequences=5,
+    sequence_length=630,
+    num_workers=0,
+    progress=False,
+):
+    """Draw a data set into the folder `out`, all of it or nothing.
+
+    The pictures depend on `seed` alone, never on `num_workers` (0 or 1: no process pool). Returns
+    False, with nothing drawn, where `out` already holds the same set. Raises Refusal where it
+    holds anything else, or for a number out of range.
+    """
+    arguments = {
+        "version": VERSION,
+        "seed": seed,
+        "train_frames": train_frames,
+        "test_sequences": test_sequences,
+        "sequence_length": sequence_length,
+        "val_frames": val_frames,
+    }
+    for name, value in {**arguments, "num_workers": num_workers}.items():
+        least = 0 if name in ("seed", "num_workers") else 1
+        if value < least:
+            raise Refusal(f"--{name} must be at least {least}, not {value}")
+    out = Path(out).absolute()
+    if _already_drawn(out, arguments):
+        return False
+
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        _draw_all(_plan(partial, arguments), num_workers, progress)
+        for truth in (partial / "test/test_gt").iterdir():
+            given = partial / "test/test_img" / truth.name
+            given.mkdir(parents=True)
+            shutil.copyfile(truth / "0.png", given / "0.png")
+        (partial / "demo.json").write_text(json.dumps(arguments, indent=2) + "\n")
+        if out.exists():  # empty: Windows does not rename onto it
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def recording(seed, split, index, frames):
+    """Joints (frames, J, 3) of one recording; each has its own stream of chance."""
+    return joints_of(dance(np.random.default_rng([seed, SPLITS.index(split), index]), frames))
+
+
+def train_cuts(train_frames):
+    """The numbers of the training frames that begin a new recording, without 0."""
+    cuts = {round(train_frames * share) for share in TRAIN_CUTS}
+    return sorted(cut for cut in cuts if 0 < cut < train_frames)
+
+
+def _already_drawn(out, arguments):
+    """Whether `out` holds this very set; raises Refusal where it holds another thing."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / "demo.json").read_text())
+    except (OSError, ValueError):
+        raise Refusal(f"--out {out} exists and is not a demo data set") from None
+    if found != arguments:
+        raise Refusal(f"--out {out} holds a demo data set of other arguments: {found}")
+    return True
+
+
+def _plan(root, arguments):
+    """Make the folders; returns (joints of a frame, its image file, its pose file) for each."""
+    seed = arguments["seed"]
+    cuts = train_cuts(arguments["train_frames"])
+    bounds = [0, *cuts, arguments["train_frames"]]
+    train = [
+        recording(seed, "train", index, end - start)
+        for index, (start, end) in enumerate(pairwise(bounds))
+    ]
+    jobs = _jobs(np.concatenate(train), root / "train/train_img", root / "train/train_label")
+    (root / "train/cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts))
+
+    val = recording(seed, "val", 0, arguments["val_frames"])
+    jobs += _jobs(val, root / "val/val_img", root / "val/val_label")
+
+    for index in range(arguments["test_sequences"]):
+        test = recording(seed, "test", index, arguments["sequence_length"])
+        jobs += _jobs(test, root / f"test/test_gt/{index}", root / f"test/test_label/{index}")
+    return jobs
+
+
+def _jobs(joints, image_folder, pose_folder):
+    image_folder.mkdir(parents=True)
+    pose_folder.mkdir(parents=True)
+    return [
+        (place, image_folder / f"{number}.png", pose_folder / f"{number}.png")
+        for number, place in enumerate(joints)
+    ]
+
+
+def _draw_all(jobs, num_workers, progress):
+    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
+    with tqdm(total=len(jobs), unit="frame", disable=not progress) as bar:
+        if num_workers <= 1:
+            for chunk in chunks:
+                bar.update(_draw_chunk(chunk))
+            return
+        pool = ProcessPoolExecutor(
+            num_workers,
+            # Spawned on every system: forking a process that runs threads (torch's) may hang.
+            mp_context=get_context("spawn"),
+            # Ctrl-C is for the parent, which then drops the chunks not begun.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
+        with pool:
+            try:
+                for drawn in pool.map(_draw_chunk, chunks):
+                    bar.update(drawn)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _draw_chunk(jobs):
+    """Draw and save some frames; returns how many."""
+    for joints, image_file, pose_file in jobs:
+        picture = Image.fromarray(np.rint(draw_person(joints)).clip(0, 255).astype(np.uint8))
+        picture.save(image_file, compress_level=1)
+        draw_pose(joints).save(pose_file, compress_level=1)
+    return len(jobs)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m demo.dance", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other motions")
+    parser.add_argument("--train_frames", type=int, default=2890, help="frames to train on")
+    parser.add_argument("--test_sequences", type=int, default=5, help="sequences to predict")
+    parser.add_argument("--sequence_length", type=int, default=630, help="frames of val and test")
+    workers = min(16, os.cpu_count() or 1)
+    parser.add_argument("--num_workers", type=int, default=workers, help="processes that draw")
+    return parser
+
+
+def main():
+    parser = _parser()
+    arguments = vars(parser.parse_args())
+    try:
+        drawn = draw_dataset(
+            **arguments, val_frames=arguments["sequence_length"], progress=sys.stderr.isatty()
+        )
+    except Refusal as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"--out {arguments['out']}: {error.strerror}")
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped, nothing was kept\n")
+    print(f"{arguments['out']}: {'drawn' if drawn else 'already holds this set, nothing to do'}")
+
+
+if __name__ == "__main__":
+    main()
