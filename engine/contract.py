@@ -1,0 +1,81 @@
+"""What the engine asks of a model, and the batches and clips that pass between them.
+
+Dimensions: B batch, T frames, C colours, H×W frame size; `…` is whatever the model conditions on
+(3×H×W for a pose image).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Windows to train on, on the device of the model."""
+
+    frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
+    conditions: Tensor  # (B, T, …) float32
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sequence to roll out. `frames` may hold the first frame alone, as in a test set."""
+
+    name: str
+    frames: Tensor  # (1 or T, C, H, W) uint8
+    conditions: Tensor  # (T, …) uint8 pictures, or float32
+    first_number: int = 0  # number of the first frame in its folder
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+    @property
+    def has_truth(self) -> bool:
+        """True where every frame is known, so that a prediction can be scored."""
+        return len(self.frames) == len(self.conditions)
+
+
+class Model(Protocol):
+    """A conditional video model. All state travels through arguments and return values."""
+
+    latent_shape: tuple[int, ...]
+
+    def loss(
+        self,
+        frames: Tensor,
+        conditions: Tensor,
+        *,
+        teacher_forcing: Sequence[bool],
+        kl_beta: Tensor | float,
+        noise: Tensor,
+        bptt: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its metrics (loss, mse, kl, elbo) as detached scalars."""
+
+    def encode_conditions(self, conditions: Tensor) -> Tensor:
+        """Encode (B, T, …) once for a whole roll-out; the result is (B, T, …) too."""
+
+    def initial_state(self, first_frames: Tensor) -> Any:
+        """Return the state before the first prediction from the frames (B, C, H, W)."""
+
+    def predict(
+        self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
+    ) -> tuple[Tensor, Any]:
+        """Return the next frame and state; noise is (B, *latent_shape)."""
+
+
+class TrainingData(Protocol):
+    """What the loop trains on: an epoch is a pure function of its number."""
+
+    def batches_in(self, epoch: int) -> int:
+        """Return how many batches the epoch has."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of the epoch, in an order that depends on (seed, epoch) alone."""
+
+
+def to_float(values: Tensor) -> Tensor:
+    """uint8 0…255 → float32 0…1; other values are taken as they are."""
+    return values.float().div_(255.0) if values.dtype == torch.uint8 else values

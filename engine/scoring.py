@@ -1,0 +1,93 @@
+"""Scores of predicted clips, always beside what no model at all would score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from engine.contract import Clip
+from engine.metrics import KAGGLE_FRAMES, KAGGLE_PUBLIC, psnr_by_frame, ssim_by_frame
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One scored clip; every array has an entry for frames 1 … T − 1, the predicted ones."""
+
+    name: str
+    psnr: np.ndarray  # dB
+    ssim: np.ndarray
+    copy_psnr: np.ndarray  # dB, of repeating frame 0
+    copy_ssim: np.ndarray
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per predicted frame."""
+        return pd.DataFrame(
+            {
+                "sequence": self.name,
+                "frame": np.arange(1, len(self.psnr) + 1),
+                "psnr": self.psnr,
+                "ssim": self.ssim,
+                "copy_first_psnr": self.copy_psnr,
+                "copy_first_ssim": self.copy_ssim,
+            }
+        )
+
+
+def score(clip: Clip, predicted: Tensor) -> Scores:
+    """Score a roll-out (T, 3, H, W) uint8 against the true frames of its clip."""
+    true = clip.frames[1:]
+    copied = clip.frames[:1].expand_as(true)
+    return Scores(
+        clip.name,
+        psnr_by_frame(predicted[1:], true).numpy(),
+        ssim_by_frame(predicted[1:], true).numpy(),
+        psnr_by_frame(copied, true).numpy(),
+        ssim_by_frame(copied, true).numpy(),
+    )
+
+
+def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
+    """Return the mean over sequences of the mean over frames, for every metric."""
+    metrics = ("psnr", "ssim", "copy_psnr", "copy_ssim")
+    return {
+        m: float(np.mean([getattr(s, m).mean(dtype=np.float64) for s in scores])) for m in metrics
+    }
+
+
+def kaggle_psnr(by_frame: np.ndarray) -> float:
+    """Return the lab's score of a sequence: the mean PSNR of its frames 1 to 600, in dB.
+
+    `by_frame` starts at frame 1.
+    """
+    return float(by_frame[: KAGGLE_FRAMES.stop - KAGGLE_FRAMES.start].mean(dtype=np.float64))
+
+
+def kaggle_summary(by_sequence: Sequence[float]) -> dict[str, float]:
+    """Return the mean, and with five sequences the public and the private score, in dB."""
+    summary = {"mean": float(np.mean(by_sequence))}
+    if len(by_sequence) == 5:
+        summary["public"] = float(np.mean(by_sequence[:KAGGLE_PUBLIC]))
+        summary["private"] = float(np.mean(by_sequence[KAGGLE_PUBLIC:]))
+    return summary
+
+
+def nearest_pose_prediction(clip: Clip, frames: np.ndarray, poses: np.ndarray) -> Tensor:
+    """Predict by looking up the training frame with the nearest pose image (least squares).
+
+    frames and poses are the training split, (N, H, W, 3) uint8. Returns (T, 3, H, W) uint8 with
+    the clip's own frame 0. A baseline: it has no model of motion and never blends.
+    """
+    wanted = clip.conditions.permute(0, 2, 3, 1).flatten(1).float()  # (T, H·W·3)
+    best = torch.full((len(wanted),), float("inf"))
+    nearest = torch.zeros(len(wanted), dtype=torch.long)
+    for start in range(0, len(poses), 4096):
+        known = torch.from_numpy(poses[start : start + 4096]).flatten(1).float()
+        # |a - b|² without |a|², which is the same for every candidate
+        distance, index = (known.square().sum(1) - 2 * wanted @ known.T).min(dim=1)
+        nearer = distance < best
+        best[nearer], nearest[nearer] = distance[nearer], index[nearer] + start
+    found = torch.from_numpy(frames[nearest.numpy()]).permute(0, 3, 1, 2)
+    return torch.cat([clip.frames[:1], found[1:]])

@@ -1,0 +1,77 @@
+"""Validation by the test's protocol: from frame 0 and the conditions alone."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.contract import Clip, to_float
+from engine.randomness import Stream, normal
+from engine.rollout import roll_out
+from engine.scoring import Scores, mean_scores, score
+
+DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation of one set of clips found."""
+
+    scores: list[Scores]
+    predictions: list[Tensor]  # (T, 3, H, W) uint8 each
+    posterior: dict[str, float]  # mse and kl given the true frames; a diagnostic, not a score
+
+    def row(self, name: str) -> dict[str, float]:
+        """Return the figures as columns of the log, prefixed with the name of the set."""
+        means = mean_scores(self.scores)
+        columns = {"psnr": "psnr", "ssim": "ssim", "copy_psnr": "copy_first_psnr"}
+        row = {f"{name}_{columns[m]}": means[m] for m in columns}
+        return row | {f"{name}_posterior_{m}": v for m, v in self.posterior.items()}
+
+
+def validate(
+    model: nn.Module, clips: Sequence[Clip], settings: Namespace, device: torch.device
+) -> Validation:
+    """Roll the clips out in evaluation mode and score them; the model's mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        predictions = roll_out(
+            model,
+            clips,
+            device=device,
+            z=settings.z,
+            temperature=settings.temperature,
+            seed=settings.seed,
+        )
+        scores = [score(clip, frames) for clip, frames in zip(clips, predictions)]
+        posterior = posterior_diagnostics(model, clips[0], settings, device)
+    finally:
+        model.train(was_training)
+    return Validation(scores, predictions, posterior)
+
+
+@torch.inference_mode()
+def posterior_diagnostics(
+    model: nn.Module, clip: Clip, settings: Namespace, device: torch.device
+) -> dict[str, float]:
+    """Return MSE and KL with the posterior of the true frames, on a few windows of a clip.
+
+    This sees the frames it predicts, so it says whether the latent is used, not how good a
+    prediction is.
+    """
+    length = min(settings.train_vi_len, len(clip))
+    starts = np.linspace(0, len(clip) - length, DIAGNOSTIC_WINDOWS).astype(int)
+    index = torch.from_numpy(starts[:, None] + np.arange(length))  # (B, T)
+    frames, conditions = (to_float(x[index].to(device)) for x in (clip.frames, clip.conditions))
+    counters = [(0, int(start)) for start in starts]
+    shape = (length - 1, *model.latent_shape)
+    noise = normal(shape, settings.seed, Stream.POSTERIOR, counters, device)
+    forced = [True] * (length - 1)
+    _, metrics = model.loss(
+        frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
+    )
+    return {name: float(metrics[name]) for name in ("mse", "kl")}

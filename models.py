@@ -1,0 +1,58 @@
+"""Which model a checkpoint holds: the one place below the scripts that knows engine and modules."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from engine.checkpoint import is_ours
+from engine.contract import Clip, to_float
+from engine.errors import UserError
+from engine.randomness import Stream, torch_seed
+from modules.vae import CVAE, OUTPUT_ACTIVATIONS, CVAEConfig
+
+
+def stored_config(content: dict, path: Path) -> dict:
+    """Return the model settings a checkpoint holds; of a lab file, those its weights show.
+
+    Raises UserError where the weights are not those of the five networks.
+    """
+    if is_ours(content):
+        return {name: content["settings"][name] for name in CVAEConfig.__dataclass_fields__}
+    try:
+        return CVAEConfig.widths_of(content["state_dict"])
+    except (KeyError, IndexError) as error:
+        raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
+
+
+@contextlib.contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """Draw initial weights from the seed and leave the global generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(torch_seed(seed, Stream.INITIAL_WEIGHTS))
+        yield
+
+
+@torch.inference_mode()
+def output_activation_of(model: CVAE, clip: Clip) -> str:
+    """Judge by a clip's first frame what follows the Generator of a lab checkpoint.
+
+    Drawing frame 0 from itself and its own pose should give frame 0 again; the activation that
+    comes nearest is taken. A clamp is never worse than nothing on a picture, so `none` is taken
+    where it loses less than a tenth to `clamp`. Leaves the model with the activation `none`.
+    """
+    device = next(model.parameters()).device
+    frame, pose = (to_float(x[:1].to(device)) for x in (clip.frames, clip.conditions))
+    model.config = dataclasses.replace(model.config, output_activation="none")
+    condition = model.encode_conditions(pose[None])[:, 0]
+    noise = torch.zeros(1, *model.latent_shape, device=device)
+    raw, _ = model.predict(frame, condition, model.initial_state(frame), noise)
+    error = {
+        name: float((activate(raw) - frame).square().mean())
+        for name, activate in OUTPUT_ACTIVATIONS.items()
+    }
+    if error["sigmoid"] < error["clamp"]:
+        return "sigmoid"
+    return "none" if error["none"] < 1.1 * error["clamp"] else "clamp"
