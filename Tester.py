@@ -1,0 +1,157 @@
+"""Roll a checkpoint out: `python Tester.py --DR ROOT --save_root OUT --ckpt_path CKPT`.
+
+Writes GIFs and submission.csv and, where the true frames are known, scores. See `--help`.
+"""
+
+import dataclasses
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+from dataloader import test_clips, training_frames, validation_clips
+from engine import checkpoint, config
+from engine.contract import Clip
+from engine.device import choose_device
+from engine.errors import UserError, exit_on_user_error
+from engine.figures import plot_scores
+from engine.files import replacing
+from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_submission
+from engine.rollout import roll_out
+from engine.scoring import kaggle_psnr, kaggle_summary, nearest_pose_prediction, score
+from models import output_activation_of, stored_config
+from modules.vae import CVAE, CVAEConfig
+
+
+@exit_on_user_error
+def main() -> None:
+    explicit = read_flags()
+    path = checkpoint.resolve(explicit["ckpt_path"], prefer=checkpoint.BEST)
+    content = checkpoint.load(path)
+    config.check_model_flags(explicit, stored_config(content, path), path)
+    if "export_lab" in explicit:
+        export_lab(content, Path(explicit["export_lab"]))
+        return
+    settings = config.make_settings(config.tester_parser(), explicit, content.get("settings"))
+    settings.output_activation = explicit.get("output_activation")
+    model = Test_model(settings).to(choose_device(settings.device))
+    model.load_checkpoint()
+    model.test_stage()
+
+
+def read_flags(argv: list[str] | None = None) -> dict:
+    """Return the flags on the command line; those without which nothing runs are there."""
+    explicit = config.parse_explicit(config.tester_parser(), argv)
+    if "ckpt_path" not in explicit:
+        raise UserError("--ckpt_path is missing: a checkpoint, or the folder of a run")
+    if "DR" not in explicit and "export_lab" not in explicit:
+        raise UserError("--DR is missing: the dataset folder, which holds test/")
+    explicit.setdefault("save_root", "results")
+    return explicit
+
+
+def export_lab(content: dict, path: Path) -> None:
+    """Write a checkpoint that other implementations of the lab load."""
+    checkpoint.export_lab(content, path)
+    print(f"{path}: {', '.join(checkpoint.LAB_KEYS)}")
+
+
+class Test_model(CVAE):
+    """The model of a checkpoint, with the test's roll-out. `eval()` is that of `nn.Module`.
+
+    `args` is a Namespace of lab flags with `ckpt_path`; widths come from the checkpoint.
+    """
+
+    __test__ = False  # a name of the lab, not a test to collect
+
+    def __init__(self, args: Namespace):
+        settings = config.complete(args)
+        self.path = checkpoint.resolve(settings.ckpt_path, prefer=checkpoint.BEST)
+        self.content = checkpoint.load(self.path)
+        stored = stored_config(self.content, self.path)
+        size = {"frame_H": settings.frame_H, "frame_W": settings.frame_W}
+        super().__init__(CVAEConfig(**(size | stored)))
+        self.args = settings
+        self.output_activation = stored.get("output_activation") or getattr(
+            args, "output_activation", None
+        )
+
+    def load_checkpoint(self) -> None:
+        """Load the weights, strictly, and switch to evaluation mode."""
+        checkpoint.load_weights(self, self.content, self.path)
+        self.eval()
+
+    def test_stage(self) -> None:
+        """Roll every sequence out and write what there is to write into `args.save_root`."""
+        args, folder = self.args, Path(self.args.save_root)
+        if args.split == "test":
+            clips = test_clips(args)
+        else:
+            clips = [clip for clips in validation_clips(args).values() for clip in clips]
+        self.settle_output_activation(clips[0])
+        device = next(self.parameters()).device
+        predictions = roll_out(
+            self, clips, device=device, z=args.z, temperature=args.temperature, seed=args.seed
+        )
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for clip, predicted in zip(clips, predictions):
+            write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
+            pair = side_by_side(clip.conditions, predicted)
+            write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
+        written = f"{len(clips)} sequences as GIFs"
+        if args.split == "test":
+            write_submission(folder / "submission.csv", predictions)
+            rows = sum(len(predicted) for predicted in predictions)
+            written += f", submission.csv with {rows} rows"
+        print(f"{folder}: {written}")
+        self.score_stage(clips, predictions, folder)
+
+    def settle_output_activation(self, clip: Clip) -> None:
+        """Find out on the first frame what follows the Generator, where nothing says it."""
+        if self.output_activation is None:
+            self.output_activation = output_activation_of(self, clip)
+            print(
+                f"{self.path} does not say what follows its Generator; judged by the first "
+                f"frame: {self.output_activation} (--output_activation overrides)"
+            )
+        self.config = dataclasses.replace(self.config, output_activation=self.output_activation)
+
+    def score_stage(
+        self, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
+    ) -> None:
+        """Score the clips whose true frames are known: a table, a CSV by frame and a plot."""
+        known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
+        if not known:
+            print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
+            return
+        scores = [score(clip, predicted) for clip, predicted in known]
+        summary = pd.DataFrame(
+            {
+                "psnr": [kaggle_psnr(s.psnr) for s in scores],
+                "ssim": [float(s.ssim.mean()) for s in scores],
+                "copy_first_psnr": [kaggle_psnr(s.copy_psnr) for s in scores],
+            },
+            index=pd.Index([s.name for s in scores], name="sequence"),
+        )
+        if (train := training_frames(self.args)) is not None:
+            nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip, _ in known]
+            summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]
+        rows = {name: kaggle_summary(summary[name].tolist()) for name in summary}
+        summary = pd.concat([summary, pd.DataFrame(rows).rename_axis("sequence")])
+
+        for name, table in (
+            ("scores.csv", pd.concat([s.table() for s in scores]).set_index("sequence")),
+            ("summary.csv", summary),
+        ):
+            with replacing(folder / name) as file:
+                table.to_csv(file, float_format="%.6g")
+        plot_scores(folder / "scores.png", scores)
+        print("PSNR in dB over frames 1 to 600 (the lab's Kaggle rule), SSIM over all:")
+        print(summary.to_string(float_format=lambda value: f"{value:.4g}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dataloader import DanceWindows, training_frames, validation_clips
+from engine import checkpoint, config, schedules
+from engine.contract import Batch, Clip
+from engine.device import choose_device
+from engine.errors import UserError, exit_on_user_error
+from engine.loop import train
+from engine.metrics import Generate_PSNR
+from engine.run import Run
+from engine.runfolder import open_run_folder
+from engine.scoring import mean_scores, nearest_pose_prediction, score
+from engine.tracking import Tracker
+from engine.validation import Validation, validate
+from models import seeded_weights, stored_config
+from modules.gaussian import kl_criterion
+from modules.vae import CVAE, CVAEConfig
+
+__all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
+
+
+@exit_on_user_error
+def main() -> None:
+    settings = read_settings()
+    model = VAE_Model(settings).to(choose_device(settings.device))
+    model.load_checkpoint()
+    if settings.test:
+        model.validation_stage()
+    else:
+        model.training_stage()
+
+
+def read_settings(argv: list[str] | None = None) -> Namespace:
+    """Return the settings from command line, checkpoint, preset and defaults."""
+    parser = config.trainer_parser()
+    explicit = config.parse_explicit(parser, argv)
+    if "DR" not in explicit:
+        raise UserError("--DR is missing: the dataset folder, which holds train/, val/ and test/")
+    explicit.setdefault("save_root", "checkpoints")
+    if explicit.get("test") and "ckpt_path" not in explicit:
+        raise UserError("--test validates a checkpoint: say which with --ckpt_path")
+    if "ckpt_path" in explicit and "warm_start" in explicit:
+        raise UserError("--ckpt_path continues a run, --warm_start begins one: give one of them")
+    stored: dict = {}
+    if source := explicit.get("ckpt_path") or explicit.get("warm_start"):
+        prefer = checkpoint.BEST if explicit.get("test") else checkpoint.LAST
+        path = checkpoint.resolve(source, prefer=prefer)
+        content = checkpoint.load(path)
+        stored = stored_config(content, path)
+        config.check_model_flags(explicit, stored, path)
+        if "ckpt_path" in explicit:
+            stored = content.get("settings", {}) | stored
+    return config.make_settings(parser, explicit, stored)
+
+
+class VAE_Model(CVAE):
+    """The dance model with the methods that users of the lab call.
+
+    A thin face: the networks are `modules.vae.CVAE`, the training is `engine`. `args` is a
+    Namespace of lab flags; what it lacks takes the default. `eval()` is that of `nn.Module`.
+    """
+
+    def __init__(self, args: Namespace):
+        settings = config.complete(args)
+        with seeded_weights(settings.seed):
+            super().__init__(CVAEConfig.from_settings(settings))
+        self.args = settings
+        self.continued_from: Path | None = None
+        self._run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        """The optimizer and counters; made on first use, when the model is on its device."""
+        if self._run is None:
+            self._run = Run(self, self.args, next(self.parameters()).device)
+        return self._run
+
+    @property
+    def current_epoch(self) -> int:
+        return self.run.epoch
+
+    @property
+    def tfr(self) -> float:
+        return schedules.teacher_forcing_ratio(self.args, self.run.epoch)
+
+    # ------------------------------------------------------------------ stages
+
+    def training_stage(self) -> None:
+        """Train to the last epoch: validates, logs and saves into `args.save_root`."""
+        run, settings = self.run, self.args
+        if run.epoch >= settings.num_epoch:
+            raise UserError(
+                f"{self.continued_from} has been trained for {run.epoch} epochs already; "
+                f"raise --num_epoch (now {settings.num_epoch}) to train on"
+            )
+        data = DanceWindows(settings, run.device)
+        sets = validation_clips(settings)
+        baselines = baseline_scores(sets, settings)
+        print_baselines(baselines)
+        folder = open_run_folder(settings, continued_from=self.continued_from)
+        tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
+        nearest = {f"{name}_nearest_pose_psnr": b["nearest pose"] for name, b in baselines.items()}
+        try:
+            train(run, data, sets, tracker, folder, nearest)
+        finally:
+            tracker.close()
+        print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
+
+    def validation_stage(self) -> dict[str, Validation]:
+        """Validate as the test does, print the scores beside the baselines and return them."""
+        sets = validation_clips(self.args)
+        print_baselines(baseline_scores(sets, self.args))
+        found = {
+            name: validate(self, clips, self.args, self.run.device) for name, clips in sets.items()
+        }
+        for name, validation in found.items():
+            means = mean_scores(validation.scores)
+            print(f"{name}: {means['psnr']:.2f} dB, SSIM {means['ssim']:.4f}")
+        return found
+
+    # ------------------------------------------------------------------- steps
+
+    def training_one_step(self, img: Tensor, label: Tensor, adapt_TeacherForcing: bool) -> Tensor:
+        """Take one optimizer step on (B, T, 3, H, W) frames and poses; return the loss."""
+        run = self.run
+        run.set_learning_rate()
+        forced = [bool(adapt_TeacherForcing)] * (img.shape[1] - 1)
+        beta = schedules.kl_beta(self.args, run.epoch)
+        batch = Batch(img.to(run.device), label.to(run.device))
+        return run.train_step(batch, forced, beta)["loss"]
+
+    @torch.no_grad()
+    def val_one_step(self, img: Tensor, label: Tensor) -> Tensor:
+        """Roll (B, T, 3, H, W) out by the test's protocol; return the MSE of frames 1 to T − 1."""
+        pixels = [(x * 255).round().to("cpu", torch.uint8) for x in (img, label)]
+        clips = [Clip(str(k), *pair) for k, pair in enumerate(zip(*pixels))]
+        found = validate(self, clips, self.args, self.run.device)
+        predicted = torch.stack(found.predictions)[:, 1:].float() / 255
+        return torch.nn.functional.mse_loss(predicted, img[:, 1:].cpu())
+
+    def teacher_forcing_ratio_update(self) -> float:
+        """Return the ratio of the current epoch: the schedule is a function of the epoch alone."""
+        return self.tfr
+
+    # ------------------------------------------------------------- checkpoints
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint with the lab's keys and ours."""
+        checkpoint.save(Path(path), self.run.state())
+
+    def load_checkpoint(self) -> None:
+        """Go on from `args.ckpt_path`, or take the weights of `args.warm_start`, where given."""
+        if self.args.ckpt_path is not None:
+            prefer = checkpoint.BEST if self.args.test else checkpoint.LAST
+            path = checkpoint.resolve(self.args.ckpt_path, prefer=prefer)
+            self.run.restore(checkpoint.load(path), path)
+            self.continued_from = path
+        elif self.args.warm_start is not None:
+            path = checkpoint.resolve(self.args.warm_start, prefer=checkpoint.LAST)
+            checkpoint.load_weights(self, checkpoint.load(path), path)
+
+
+class kl_annealing:
+    """The lab's face of the KL weight: a counter over `engine.schedules.kl_beta`."""
+
+    def __init__(self, args: Namespace, current_epoch: int = 0):
+        self.args = config.complete(args)
+        self.epoch = current_epoch
+
+    def update(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch += 1
+
+    def get_beta(self) -> float:
+        """Return β of the current epoch."""
+        return schedules.kl_beta(self.args, self.epoch)
+
+
+def baseline_scores(sets: dict[str, list[Clip]], settings: Namespace) -> dict[str, dict]:
+    """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose."""
+    frames, poses = training_frames(settings)
+    found = {}
+    for name, clips in sets.items():
+        nearest = [score(c, nearest_pose_prediction(c, frames, poses)) for c in clips]
+        means = mean_scores(nearest)
+        found[name] = {"copy first": means["copy_psnr"], "nearest pose": means["psnr"]}
+    return found
+
+
+def print_baselines(baselines: dict[str, dict]) -> None:
+    judge, scores = next(iter(baselines.items()))
+    for name, baseline in baselines.items():
+        figures = ", ".join(f"{what} {psnr:.2f} dB" for what, psnr in baseline.items())
+        print(f"baselines on {name}: {figures}")
+    note = ""
+    if judge == "val" and scores["copy first"] > scores["nearest pose"]:
+        note = ", where copying does well already: --holdout A:B judges by frames that move"
+    print(f"the best checkpoint is chosen by {judge}{note}")
+
+
+if __name__ == "__main__":
+    main()
