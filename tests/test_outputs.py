@@ -1,0 +1,220 @@
+"""Files that are handed in or looked at, files replaced whole, and the log of a run."""
+
+import csv
+import os
+import stat
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.files import replacing
+from engine.outputs import side_by_side, write_gif, write_submission
+from engine.rollout import to_uint8
+from engine.tracking import CsvLog
+
+
+def random_clip(frames, height=32, width=64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (frames, 3, height, width), generator=generator).byte()
+
+
+# ---------------------------------------------------------------------------- submission
+
+
+def test_submission_has_the_format_of_the_lab(tmp_path):
+    clips = [random_clip(3, seed=1), random_clip(2, seed=2)]
+    write_submission(tmp_path / "submission.csv", clips)
+    lines = (tmp_path / "submission.csv").read_text().splitlines()
+    assert lines[0].split(",") == ["id", *map(str, range(6144))]
+    assert len(lines) == 1 + 5
+    rows = np.array([[int(value) for value in line.split(",")] for line in lines[1:]])
+    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]  # counts on over the sequences
+    frames = torch.from_numpy(rows[:, 1:].reshape(5, 3, 32, 64))
+    assert torch.equal(frames, torch.cat(clips).long())
+
+
+def test_submission_is_flattened_colour_row_column(tmp_path):
+    clip = torch.zeros(1, 3, 32, 64, dtype=torch.uint8)
+    clip[0, 1, 5, 7] = 200  # the place is 1·32·64 + 5·64 + 7
+    for memory in (clip, clip.contiguous(memory_format=torch.channels_last)):
+        write_submission(tmp_path / "submission.csv", [memory])
+        header, row = csv.reader((tmp_path / "submission.csv").open(newline=""))
+        assert {header[k]: v for k, v in enumerate(row) if v != "0"} == {"2375": "200"}
+
+
+def test_submission_holds_rint_of_255_x(tmp_path):
+    values = torch.tensor([0.0, 0.1, 0.5, 0.9985, 1.0, 0.25])
+    write_submission(tmp_path / "s.csv", [to_uint8(values.view(1, 3, 1, 2))])
+    row = (tmp_path / "s.csv").read_text().splitlines()[1]
+    assert row == "0,0,26,128,255,255,64"
+
+
+# ---------------------------------------------------------------------------------- GIFs
+
+
+def gif_frames(path):
+    """Pictures (…, H, W, 3) and their durations in milliseconds."""
+    with Image.open(path) as gif:
+        pictures, durations = [], []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            pictures.append(np.asarray(gif.convert("RGB")))
+            durations.append(gif.info["duration"])
+        return np.array(pictures), durations
+
+
+def flat_clip(*levels):
+    return torch.tensor(levels).byte()[:, None, None, None].expand(-1, 3, 8, 16)
+
+
+def test_gif_shows_every_frame_for_20_milliseconds(tmp_path):
+    write_gif(tmp_path / "a.gif", flat_clip(0, 60, 120, 180, 240))
+    pictures, durations = gif_frames(tmp_path / "a.gif")
+    assert durations == [20] * 5
+    assert pictures[:, 0, 0, 0].tolist() == [0, 60, 120, 180, 240]  # the first is not doubled
+
+
+@pytest.mark.parametrize(
+    "levels", [(0, 0, 0, 90, 90, 200), (50, 200, 200, 50, 50), (7, 7), (7, 200, 7, 7, 7, 200)]
+)
+def test_gif_with_identical_neighbours_lasts_as_long(tmp_path, levels):
+    write_gif(tmp_path / "a.gif", flat_clip(*levels))
+    pictures, durations = gif_frames(tmp_path / "a.gif")
+    assert sum(durations) == 20 * len(levels)
+    shown = [
+        level
+        for level, duration in zip(pictures[:, 0, 0, 0].tolist(), durations)
+        for _ in range(duration // 20)
+    ]
+    assert shown == list(levels)
+
+
+def test_gif_loops_and_is_enlarged_by_whole_pixels(tmp_path):
+    clip = flat_clip(10, 240).clone()
+    clip[:, :, 0, 0] = 120
+    write_gif(tmp_path / "a.gif", clip, scale=4)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.size == (64, 32)
+        assert gif.info["loop"] == 0
+    pictures, _ = gif_frames(tmp_path / "a.gif")
+    assert (pictures[:, :4, :4] == 120).all()
+    assert (pictures[0, 4:] == 10).all()
+    assert (pictures[0, :4, 4:] == 10).all()
+
+
+def test_gif_is_read_by_imageio_too(tmp_path):
+    write_gif(tmp_path / "a.gif", flat_clip(0, 60, 240))
+    assert iio.imread(tmp_path / "a.gif")[:, 0, 0, 0].tolist() == [0, 60, 240]
+
+
+def test_side_by_side_joins_along_the_width_with_a_grey_line():
+    one, two, three = (random_clip(4, 6, width, seed=width) for width in (5, 7, 2))
+    joined = side_by_side(one, two, three)
+    assert joined.shape == (4, 3, 6, 5 + 1 + 7 + 1 + 2)
+    assert joined.dtype == torch.uint8
+    assert torch.equal(joined[..., :5], one)
+    assert torch.equal(joined[..., 6:13], two)
+    assert torch.equal(joined[..., 14:], three)
+    assert (joined[..., [5, 13]] == 128).all()
+    assert torch.equal(side_by_side(one), one)
+
+
+# ----------------------------------------------------------------------- replacing files
+
+
+def write_half(path, error):
+    with replacing(path) as file:
+        file.write(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "log.csv"
+    path.write_text("old")
+    with pytest.raises(error):
+        write_half(path, error)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["log.csv"]
+
+
+def test_an_exception_before_there_was_a_file_leaves_none(tmp_path):
+    with pytest.raises(ValueError, match="stop"):
+        write_half(tmp_path / "new" / "a", ValueError("stop"))
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_a_file_is_replaced_whole_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.bin"
+    for content in (b"first", b"2"):
+        with replacing(path) as file:
+            file.write(content)
+            if content == b"2":
+                assert path.read_bytes() == b"first"
+        assert path.read_bytes() == content
+        assert os.listdir(path.parent) == ["a.bin"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_replaced_file_has_the_usual_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "a") as file:
+            file.write(b"x")
+    finally:
+        after = os.umask(before)
+    assert after == 0o027  # the mask of the process is left as it was
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+# ------------------------------------------------------------------------ the log of a run
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_log_has_a_row_an_epoch(tmp_path):
+    log = CsvLog(tmp_path / "metrics.csv", 0)
+    for epoch in range(3):
+        log.add({"epoch": epoch, "loss": 0.5 / (epoch + 1)})
+    text = (tmp_path / "metrics.csv").read_text()
+    assert text.splitlines()[0] == "epoch,loss"
+    assert [float(row["loss"]) for row in rows_of(log.path)] == [0.5, 0.25, 0.5 / 3]
+
+
+def test_continuing_drops_the_rows_from_the_first_epoch_on(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path, 0)
+    for epoch in range(5):
+        log.add({"epoch": epoch, "loss": epoch})
+    log = CsvLog(path, 3)
+    assert [row["epoch"] for row in rows_of(path)] == ["0", "1", "2"]
+    log.add({"epoch": 3, "loss": 33})
+    assert [(row["epoch"], row["loss"]) for row in rows_of(path)] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "2"),
+        ("3", "33"),
+    ]
+    CsvLog(path, 0)
+    assert rows_of(path) == []
+
+
+def test_new_columns_extend_the_file_and_missing_ones_stay_empty(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = CsvLog(path, 0)
+    log.add({"epoch": 0, "loss": 1})
+    log.add({"epoch": 1, "psnr": 20, "loss": 2})
+    log.add({"loss": 3, "epoch": 2})
+    expected = [("0", "1", ""), ("1", "2", "20"), ("2", "3", "")]
+    assert [(r["epoch"], r["loss"], r["psnr"]) for r in rows_of(path)] == expected
+    log = CsvLog(path, 2)
+    log.add({"epoch": 2, "loss": 3, "ssim": 0.5})
+    assert path.read_text().splitlines()[0] == "epoch,loss,psnr,ssim"
+    assert rows_of(path)[1] == {"epoch": "1", "loss": "2", "psnr": "20", "ssim": ""}
+    assert rows_of(path)[2] == {"epoch": "2", "loss": "3", "psnr": "", "ssim": "0.5"}
