@@ -14,11 +14,11 @@ from torch import Tensor
 from dataloader import test_clips, training_frames, validation_clips
 from engine import checkpoint, config
 from engine.contract import Clip
-from engine.device import choose_device
+from engine.device import choose_compute, choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.figures import plot_scores
 from engine.files import replacing
-from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_submission
+from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
 from engine.rollout import roll_out
 from engine.scoring import kaggle_psnr, kaggle_summary, nearest_pose_prediction, score
 from models import output_activation_of, stored_config
@@ -91,9 +91,9 @@ class Test_model(CVAE):
         else:
             clips = [clip for clips in validation_clips(args).values() for clip in clips]
         self.settle_output_activation(clips[0])
-        device = next(self.parameters()).device
+        compute = choose_compute(next(self.parameters()).device, args.precision)
         predictions = roll_out(
-            self, clips, device=device, z=args.z, temperature=args.temperature, seed=args.seed
+            self, clips, compute=compute, z=args.z, temperature=args.temperature, seed=args.seed
         )
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,8 @@ class Test_model(CVAE):
             write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
             pair = side_by_side(clip.conditions, predicted)
             write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
+            truth = (clip.frames,) if clip.has_truth else ()
+            write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)
         written = f"{len(clips)} sequences as GIFs"
         if args.split == "test":
             write_submission(folder / "submission.csv", predictions)

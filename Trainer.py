@@ -9,7 +9,7 @@ from torch import Tensor
 from dataloader import DanceWindows, training_frames, validation_clips
 from engine import checkpoint, config, schedules
 from engine.contract import Batch, Clip
-from engine.device import choose_device
+from engine.device import choose_compute, choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.loop import train
 from engine.metrics import Generate_PSNR
@@ -78,7 +78,8 @@ class VAE_Model(CVAE):
     def run(self) -> Run:
         """The optimizer and counters; made on first use, when the model is on its device."""
         if self._run is None:
-            self._run = Run(self, self.args, next(self.parameters()).device)
+            device = next(self.parameters()).device
+            self._run = Run(self, self.args, choose_compute(device, self.args.precision))
         return self._run
 
     @property
@@ -99,7 +100,7 @@ class VAE_Model(CVAE):
                 f"{self.continued_from} has been trained for {run.epoch} epochs already; "
                 f"raise --num_epoch (now {settings.num_epoch}) to train on"
             )
-        data = DanceWindows(settings, run.device)
+        data = DanceWindows(settings, run.compute.device)
         sets = validation_clips(settings)
         baselines = baseline_scores(sets, settings)
         print_baselines(baselines)
@@ -117,7 +118,7 @@ class VAE_Model(CVAE):
         sets = validation_clips(self.args)
         print_baselines(baseline_scores(sets, self.args))
         found = {
-            name: validate(self, clips, self.args, self.run.device) for name, clips in sets.items()
+            name: validate(self, clips, self.args, self.run.compute) for name, clips in sets.items()
         }
         for name, validation in found.items():
             means = mean_scores(validation.scores)
@@ -128,11 +129,11 @@ class VAE_Model(CVAE):
 
     def training_one_step(self, img: Tensor, label: Tensor, adapt_TeacherForcing: bool) -> Tensor:
         """Take one optimizer step on (B, T, 3, H, W) frames and poses; return the loss."""
-        run = self.run
+        run, device = self.run, self.run.compute.device
         run.set_learning_rate()
         forced = [bool(adapt_TeacherForcing)] * (img.shape[1] - 1)
         beta = schedules.kl_beta(self.args, run.epoch)
-        batch = Batch(img.to(run.device), label.to(run.device))
+        batch = Batch(img.to(device), label.to(device))
         return run.train_step(batch, forced, beta)["loss"]
 
     @torch.no_grad()
@@ -140,7 +141,7 @@ class VAE_Model(CVAE):
         """Roll (B, T, 3, H, W) out by the test's protocol; return the MSE of frames 1 to T − 1."""
         pixels = [(x * 255).round().to("cpu", torch.uint8) for x in (img, label)]
         clips = [Clip(str(k), *pair) for k, pair in enumerate(zip(*pixels))]
-        found = validate(self, clips, self.args, self.run.device)
+        found = validate(self, clips, self.args, self.run.compute)
         predicted = torch.stack(found.predictions)[:, 1:].float() / 255
         return torch.nn.functional.mse_loss(predicted, img[:, 1:].cpu())
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import tokenize
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +56,8 @@ def decoded_frames(
     except OSError as error:
         print(f"cache not kept: {error} (choose a folder with --cache_dir)", file=sys.stderr)
         return frames
-    return _open(file, shape)
+    cached = _open(file, shape)
+    return frames if cached is None else cached  # another process may have removed it
 
 
 def _identity(paths: Sequence[Path], height: int, width: int) -> list[str]:
@@ -77,9 +79,9 @@ def _digest(*parts: str) -> str:
 def _open(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Map a cache file, or return None where it is missing or not what it should be."""
     try:
-        frames = np.load(file, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
+        frames = np.lib.format.open_memmap(file, mode="c")
+    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
+        return None  # missing, cut short, or with a damaged header
     return frames if frames.shape == shape and frames.dtype == np.uint8 else None
 
 

@@ -133,6 +133,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add("--preset", choices=list(PRESETS), default="lab", help="defaults for the flags below")
     add("--seed", type=natural, default=0, help="seed of every random draw")
     add("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps")
+    add(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="of convolutions; losses are always fp32. auto: bf16 where the hardware has it",
+    )
     add("--gpu", type=int, help="accepted and ignored, as in the lab; see --device")
 
     add = parser.add_argument_group("model").add_argument
@@ -252,11 +258,24 @@ def tester_parser() -> ArgumentParser:
     )
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds the default to the help of a flag that has one to speak of."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        unspoken = action.default is None or action.default is False
+        if unspoken or action.default is argparse.SUPPRESS or "default" in action.help:
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return f"{action.help} (default: {action.default})"
+
+
 def _parser(description: str, *parts: Callable[[ArgumentParser], None]) -> ArgumentParser:
     parser = ArgumentParser(
+        usage="%(prog)s --DR ROOT [flags]",
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     for add_flags in (_add_shared_flags, *parts):
         add_flags(parser)
@@ -289,7 +308,7 @@ def make_settings(
 def complete(args: Namespace) -> Namespace:
     """Return settings for a Namespace made by the lab's own code, which lacks our flags."""
     given = vars(args) | {}
-    if given.get("kl_anneal_type") is not None:
+    if "kl_anneal_type" in given:
         given["kl_anneal_type"] = kl_anneal_type(str(given["kl_anneal_type"]))
     given["wandb"] = bool(given.get("wandb") or given.get("use_wandb"))
     settings = make_settings(tester_parser(), given)

@@ -1,4 +1,6 @@
-"""Choosing the device."""
+"""Where and in which precision a model computes."""
+
+from dataclasses import dataclass
 
 import torch
 
@@ -26,3 +28,35 @@ def choose_device(name: str) -> torch.device:
     if not available.get(device.type, False):
         raise UserError(f"--device {name}: not on this machine; --device auto takes what is here")
     return device
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and whether convolutions and products run in bfloat16 there."""
+
+    device: torch.device
+    bf16: bool = False
+
+    def autocast(self) -> torch.autocast:
+        """Return the context for the forward pass; losses leave it in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def choose_compute(device: torch.device, precision: str) -> Compute:
+    """Return how `--precision` computes: auto takes bf16 where the hardware multiplies in it.
+
+    Raises UserError where bf16 is asked for and the device has none.
+    """
+    has_bf16 = {
+        "cpu": _cpu_multiplies_bf16,
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+    }.get(device.type, lambda: False)
+    if precision == "bf16" and device.type not in ("cpu", "cuda"):
+        raise UserError(f"--precision bf16 is for cpu and cuda, not {device.type}; use fp32")
+    return Compute(device, precision == "bf16" or (precision == "auto" and has_bf16()))
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Tell whether the CPU has bf16 instructions (AVX512-BF16, AMX); emulated bf16 is slow."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)

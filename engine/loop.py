@@ -67,7 +67,9 @@ def train_epoch(
 ) -> dict[str, float]:
     """Train one epoch and return the means of its metrics; the device is read only for the bar."""
     run.model.train()
-    weight = torch.tensor(beta, device=run.device)  # a tensor, so that compiled code stays valid
+    weight = torch.tensor(
+        beta, device=run.compute.device
+    )  # a tensor, so that compiled code stays valid
     sums: dict[str, Tensor] = {}
     steps = frames = forced_steps = 0
     began = refreshed = time.perf_counter()
@@ -105,7 +107,7 @@ def validate_epoch(
     row: dict[str, float] = {}
     gifs: dict[str, Path] = {}
     for position, (name, clips) in enumerate(sets.items()):
-        found = validate(run.model, clips, run.settings, run.device)
+        found = validate(run.model, clips, run.settings, run.compute)
         row |= found.row(name)
         psnr = row[f"{name}_psnr"]
         if position == 0 and (run.best is None or psnr > run.best["psnr"]):

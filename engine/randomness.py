@@ -21,16 +21,22 @@ class Stream(IntEnum):
     TEACHER_FORCING = 2
     POSTERIOR = 3
     PRIOR = 4
+    DIAGNOSTIC = 5
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
     """Return a NumPy generator for small draws on the host (orders, coins)."""
-    return np.random.default_rng([seed, int(stream), *counters])
+    return np.random.default_rng(_entropy(seed, stream, counters))
+
+
+def _entropy(seed: int, stream: Stream, counters: tuple[int, ...]) -> list[int]:
+    # With their number, since NumPy takes (0,) and (0, 0) for the same.
+    return [seed, int(stream), len(counters), *counters]
 
 
 def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
     """Return a 63-bit seed for a torch generator."""
-    words = np.random.SeedSequence([seed, int(stream), *counters]).generate_state(1, np.uint64)
+    words = np.random.SeedSequence(_entropy(seed, stream, counters)).generate_state(1, np.uint64)
     return int(words[0] >> 1)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import Clip, Model, to_float
+from engine.device import Compute
 from engine.randomness import Stream, normal
 
 CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bounds the memory
@@ -19,7 +20,7 @@ def roll_out(
     model: Model,
     clips: Sequence[Clip],
     *,
-    device: torch.device,
+    compute: Compute,
     z: str = "sample",
     temperature: float = 1.0,
     seed: int = 0,
@@ -30,6 +31,7 @@ def roll_out(
     draws the latent of frame t of clip k from N(0, temperature²) by (seed, k, t); `mean` is 0.
     The model keeps its mode: call `eval()` before.
     """
+    device = compute.device
     longest = max(len(clip) for clip in clips)
     # Shorter clips go on with their last condition and are cut afterwards.
     rows = [torch.arange(longest).clamp(max=len(clip) - 1) for clip in clips]
@@ -43,11 +45,12 @@ def roll_out(
         conditions = torch.stack(
             [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
         )
-        features = model.encode_conditions(to_float(conditions.to(device)))
         noise = _prior_noise(model, len(clips), steps, z, temperature, seed, device)
-        for i, t in enumerate(steps):
-            frame, state = model.predict(frame, features[:, i], state, noise[:, i])
-            predicted[t] = to_uint8(frame)
+        with compute.autocast():
+            features = model.encode_conditions(to_float(conditions.to(device)))
+            for i, t in enumerate(steps):
+                frame, state = model.predict(frame, features[:, i], state, noise[:, i])
+                predicted[t] = to_uint8(frame)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
 

@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from engine import checkpoint
 from engine.config import as_plain
 from engine.contract import Batch
+from engine.device import Compute
 from engine.randomness import Stream, normal, numpy_generator
 from engine.schedules import learning_rate, learning_rate_shape, teacher_forcing_ratio
 
@@ -21,10 +22,10 @@ class Run:
     they determine every schedule and every random draw.
     """
 
-    def __init__(self, model: nn.Module, settings: Namespace, device: torch.device):
-        self.model = model.to(device, memory_format=torch.channels_last)
+    def __init__(self, model: nn.Module, settings: Namespace, compute: Compute):
+        self.model = model.to(compute.device, memory_format=torch.channels_last)
         self.settings = settings
-        self.device = device
+        self.compute = compute
         self.optimizer = make_optimizer(model, settings)
         self.epoch = 0
         self.step = 0
@@ -35,14 +36,15 @@ class Run:
     ) -> dict[str, Tensor]:
         """Take one optimizer step; the metrics stay on the device."""
         noise = self._posterior_noise(batch)
-        loss, metrics = self.model.loss(
-            batch.frames,
-            batch.conditions,
-            teacher_forcing=teacher_forcing,
-            kl_beta=kl_beta,
-            noise=noise,
-            bptt=self.settings.bptt,
-        )
+        with self.compute.autocast():
+            loss, metrics = self.model.loss(
+                batch.frames,
+                batch.conditions,
+                teacher_forcing=teacher_forcing,
+                kl_beta=kl_beta,
+                noise=noise,
+                bptt=self.settings.bptt,
+            )
         self.optimizer.zero_grad()
         loss.backward()
         norm = clip_grad_norm_(self.model.parameters(), self.settings.max_norm)
@@ -54,7 +56,7 @@ class Run:
         B, T = batch.frames.shape[:2]
         counters = [(self.step, sample) for sample in range(B)]
         shape = (T - 1, *self.model.latent_shape)
-        return normal(shape, self.settings.seed, Stream.POSTERIOR, counters, self.device)
+        return normal(shape, self.settings.seed, Stream.POSTERIOR, counters, self.compute.device)
 
     def teacher_forcing(self, batch_index: int, steps: int) -> list[bool]:
         """Toss for the steps of a batch: True draws from the true frame (`--tfr_coin`)."""

@@ -80,11 +80,12 @@ def nearest_pose_prediction(clip: Clip, frames: np.ndarray, poses: np.ndarray) -
     frames and poses are the training split, (N, H, W, 3) uint8. Returns (T, 3, H, W) uint8 with
     the clip's own frame 0. A baseline: it has no model of motion and never blends.
     """
-    wanted = clip.conditions.permute(0, 2, 3, 1).flatten(1).float()  # (T, H·W·3)
+    # Measured from white, the ground of pose images, the numbers stay small and float32 exact.
+    wanted = clip.conditions.permute(0, 2, 3, 1).flatten(1).float() - 255  # (T, H·W·3)
     best = torch.full((len(wanted),), float("inf"))
     nearest = torch.zeros(len(wanted), dtype=torch.long)
     for start in range(0, len(poses), 4096):
-        known = torch.from_numpy(poses[start : start + 4096]).flatten(1).float()
+        known = torch.from_numpy(poses[start : start + 4096]).flatten(1).float() - 255
         # |a - b|² without |a|², which is the same for every candidate
         distance, index = (known.square().sum(1) - 2 * wanted @ known.T).min(dim=1)
         nearer = distance < best

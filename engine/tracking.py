@@ -92,7 +92,7 @@ def open_wandb(folder: Path, settings: dict):
         "id": settings["wandb_id"],
         "resume": "allow" if settings["wandb_id"] else None,
     }
-    logged_in = wandb.api.api_key is not None
+    logged_in = bool(wandb.api.api_key)
     mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
     if mode == "offline":
         why = "WANDB_MODE is offline" if logged_in else "no login (wandb login)"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.contract import Clip, to_float
+from engine.device import Compute
 from engine.randomness import Stream, normal
 from engine.rollout import roll_out
 from engine.scoring import Scores, mean_scores, score
@@ -33,7 +34,7 @@ class Validation:
 
 
 def validate(
-    model: nn.Module, clips: Sequence[Clip], settings: Namespace, device: torch.device
+    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
 ) -> Validation:
     """Roll the clips out in evaluation mode and score them; the model's mode is restored."""
     was_training = model.training
@@ -42,13 +43,13 @@ def validate(
         predictions = roll_out(
             model,
             clips,
-            device=device,
+            compute=compute,
             z=settings.z,
             temperature=settings.temperature,
             seed=settings.seed,
         )
         scores = [score(clip, frames) for clip, frames in zip(clips, predictions)]
-        posterior = posterior_diagnostics(model, clips[0], settings, device)
+        posterior = posterior_diagnostics(model, clips[0], settings, compute)
     finally:
         model.train(was_training)
     return Validation(scores, predictions, posterior)
@@ -56,7 +57,7 @@ def validate(
 
 @torch.inference_mode()
 def posterior_diagnostics(
-    model: nn.Module, clip: Clip, settings: Namespace, device: torch.device
+    model: nn.Module, clip: Clip, settings: Namespace, compute: Compute
 ) -> dict[str, float]:
     """Return MSE and KL with the posterior of the true frames, on a few windows of a clip.
 
@@ -66,12 +67,15 @@ def posterior_diagnostics(
     length = min(settings.train_vi_len, len(clip))
     starts = np.linspace(0, len(clip) - length, DIAGNOSTIC_WINDOWS).astype(int)
     index = torch.from_numpy(starts[:, None] + np.arange(length))  # (B, T)
-    frames, conditions = (to_float(x[index].to(device)) for x in (clip.frames, clip.conditions))
-    counters = [(0, int(start)) for start in starts]
-    shape = (length - 1, *model.latent_shape)
-    noise = normal(shape, settings.seed, Stream.POSTERIOR, counters, device)
-    forced = [True] * (length - 1)
-    _, metrics = model.loss(
-        frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
+    frames, conditions = (
+        to_float(x[index].to(compute.device)) for x in (clip.frames, clip.conditions)
     )
+    counters = [(int(start),) for start in starts]
+    shape = (length - 1, *model.latent_shape)
+    noise = normal(shape, settings.seed, Stream.DIAGNOSTIC, counters, compute.device)
+    forced = [True] * (length - 1)
+    with compute.autocast():
+        _, metrics = model.loss(
+            frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
+        )
     return {name: float(metrics[name]) for name in ("mse", "kl")}
