@@ -6,6 +6,8 @@ Writes GIFs and submission.csv and, where the true frames are known, scores. See
 import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -91,18 +93,15 @@ class Test_model(CVAE):
         else:
             clips = [clip for clips in validation_clips(args).values() for clip in clips]
         self.settle_output_activation(clips[0])
-        compute = choose_compute(next(self.parameters()).device, args.precision)
+        compute = choose_compute(next(self.parameters()).device, args.precision, args.compile)
+        compute.prepare(self)
         predictions = roll_out(
             self, clips, compute=compute, z=args.z, temperature=args.temperature, seed=args.seed
         )
 
         folder.mkdir(parents=True, exist_ok=True)
-        for clip, predicted in zip(clips, predictions):
-            write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
-            pair = side_by_side(clip.conditions, predicted)
-            write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
-            truth = (clip.frames,) if clip.has_truth else ()
-            write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(write_pictures, folder), clips, predictions))
         written = f"{len(clips)} sequences as GIFs"
         if args.split == "test":
             write_submission(folder / "submission.csv", predictions)
@@ -153,6 +152,15 @@ class Test_model(CVAE):
         plot_scores(folder / "scores.png", scores)
         print("PSNR in dB over frames 1 to 600 (the lab's Kaggle rule), SSIM over all:")
         print(summary.to_string(float_format=lambda value: f"{value:.4g}"))
+
+
+def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:
+    """Write the GIFs and the strip of one sequence."""
+    write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
+    pair = side_by_side(clip.conditions, predicted)
+    write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
+    truth = (clip.frames,) if clip.has_truth else ()
+    write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ class VAE_Model(CVAE):
         """The optimizer and counters; made on first use, when the model is on its device."""
         if self._run is None:
             device = next(self.parameters()).device
-            self._run = Run(self, self.args, choose_compute(device, self.args.precision))
+            self._run = Run(
+                self, self.args, choose_compute(device, self.args.precision, self.args.compile)
+            )
         return self._run
 
     @property

@@ -144,8 +144,10 @@ class DanceWindows:
 
     def _gather(self, source: Tensor, index: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 → (B, T, 3, H, W) float in [0, 1], colours last in memory."""
-        pixels = source[index].to(self.device, non_blocking=True)
-        return to_float(pixels).permute(1, 0, 4, 2, 3)
+        pixels = source[index]
+        if self.device.type == "cuda" and not pixels.is_cuda:
+            pixels = pixels.pin_memory()  # the copy then does not stop the host
+        return to_float(pixels.to(self.device, non_blocking=True)).permute(1, 0, 4, 2, 3)
 
     def _place(self, pixels: np.ndarray) -> Tensor:
         frames = torch.from_numpy(pixels)

@@ -139,6 +139,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         default="auto",
         help="of convolutions; losses are always fp32. auto: bf16 where the hardware has it",
     )
+    add(
+        "--compile",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="compile the networks with torch.compile; auto: on CUDA, where it pays",
+    )
     add("--gpu", type=int, help="accepted and ignored, as in the lab; see --device")
 
     add = parser.add_argument_group("model").add_argument

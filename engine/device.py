@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from engine.errors import UserError
 
@@ -32,18 +33,34 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and whether convolutions and products run in bfloat16 there."""
+    """A device, whether convolutions run in bfloat16 there, and whether networks are compiled."""
 
     device: torch.device
     bf16: bool = False
+    compiled: bool = False
 
     def autocast(self) -> torch.autocast:
         """Return the context for the forward pass; losses leave it in float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move a model here, colours last in memory, and compile each of its networks.
 
-def choose_compute(device: torch.device, precision: str) -> Compute:
-    """Return how `--precision` computes: auto takes bf16 where the hardware multiplies in it.
+        The networks, and not the whole step: a step of T frames calls them T times, and unrolled
+        it would take minutes to compile.
+        """
+        model.to(self.device, memory_format=torch.channels_last)
+        if self.compiled:
+            for network in model.children():
+                network.compile(dynamic=False)
+        return model
+
+
+def choose_compute(device: torch.device, precision: str, compile_networks: str) -> Compute:
+    """Return how `--precision` and `--compile` compute.
+
+    Precision auto takes bf16 where the hardware multiplies in it; compile auto compiles on CUDA
+    (on two CPU cores it was slower than eager: benchmarks/speed.py).
 
     Raises UserError where bf16 is asked for and the device has none.
     """
@@ -53,7 +70,9 @@ def choose_compute(device: torch.device, precision: str) -> Compute:
     }.get(device.type, lambda: False)
     if precision == "bf16" and device.type not in ("cpu", "cuda"):
         raise UserError(f"--precision bf16 is for cpu and cuda, not {device.type}; use fp32")
-    return Compute(device, precision == "bf16" or (precision == "auto" and has_bf16()))
+    bf16 = precision == "bf16" or (precision == "auto" and has_bf16())
+    compiled = compile_networks == "on" or (compile_networks == "auto" and device.type == "cuda")
+    return Compute(device, bf16, compiled)
 
 
 def _cpu_multiplies_bf16() -> bool:

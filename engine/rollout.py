@@ -3,10 +3,12 @@
 The true current frame never enters: a roll-out is given first frames, conditions and noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from engine.contract import Clip, Model, to_float
 from engine.device import Compute
@@ -40,19 +42,59 @@ def roll_out(
     predicted[0] = frame
     frame = to_float(frame)  # (B, C, H, W)
     state = model.initial_state(frame)
-    for start in range(1, longest, CONDITION_CHUNK):
-        steps = range(start, min(start + CONDITION_CHUNK, longest))
-        conditions = torch.stack(
-            [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
-        )
-        noise = _prior_noise(model, len(clips), steps, z, temperature, seed, device)
-        with compute.autocast():
+    predict: Callable = model.predict
+    # One autocast context for the whole roll-out: it keeps the weights it has cast until its end.
+    with compute.autocast():
+        for start in range(1, longest, CONDITION_CHUNK):
+            steps = range(start, min(start + CONDITION_CHUNK, longest))
+            conditions = torch.stack(
+                [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
+            )
             features = model.encode_conditions(to_float(conditions.to(device)))
+            noise = _prior_noise(model, len(clips), steps, z, temperature, seed, device)
+            if start == 1 and device.type == "cuda":
+                predict = CapturedPredict(model, frame, features[:, 0], state, noise[:, 0])
             for i, t in enumerate(steps):
-                frame, state = model.predict(frame, features[:, i], state, noise[:, i])
+                frame, state = predict(frame, features[:, i], state, noise[:, i])
                 predicted[t] = to_uint8(frame)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
+
+
+class CapturedPredict:
+    """`model.predict` captured as a CUDA graph: one launch a frame instead of some hundred.
+
+    A graph works on fixed memory. Frame and state are read and written in place, so a result is
+    overwritten by the next call, and what is passed in is taken from there, not from the argument.
+    """
+
+    WARM_UP = 3  # calls before the capture, in which kernels are chosen and compiled
+
+    def __init__(self, model: Model, frame: Tensor, condition: Tensor, state: Any, noise: Tensor):
+        self.frame, self.condition, self.noise = (x.clone() for x in (frame, condition, noise))
+        self.state = tree_map_only(Tensor, Tensor.clone, state)
+        inputs = (self.frame, self.condition, self.state, self.noise)
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
+            for _ in range(self.WARM_UP):
+                model.predict(*inputs)
+        torch.cuda.current_stream().wait_stream(side_stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            next_frame, next_state = model.predict(*inputs)
+            self.frame.copy_(next_frame)
+            for old, new in zip(tree_leaves(self.state), tree_leaves(next_state)):
+                if torch.is_tensor(old):
+                    old.copy_(new)
+
+    def __call__(
+        self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
+    ) -> tuple[Tensor, Any]:
+        self.condition.copy_(condition)
+        self.noise.copy_(noise)
+        self.graph.replay()
+        return self.frame, self.state
 
 
 def _prior_noise(

@@ -23,7 +23,7 @@ class Run:
     """
 
     def __init__(self, model: nn.Module, settings: Namespace, compute: Compute):
-        self.model = model.to(compute.device, memory_format=torch.channels_last)
+        self.model = compute.prepare(model)
         self.settings = settings
         self.compute = compute
         self.optimizer = make_optimizer(model, settings)

@@ -1,0 +1,1 @@
+"""Measurements; every figure stands beside a reference measured in the same run."""
