@@ -3,7 +3,6 @@
 Writes GIFs and submission.csv and, where the true frames are known, scores. See `--help`.
 """
 
-import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,14 @@ from engine.figures import plot_scores
 from engine.files import replacing
 from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
 from engine.rollout import roll_out
-from engine.scoring import kaggle_psnr, kaggle_summary, nearest_pose_prediction, score
-from models import output_activation_of, stored_config
+from engine.scoring import (
+    drift_table,
+    kaggle_psnr,
+    kaggle_summary,
+    nearest_pose_prediction,
+    score,
+)
+from models import settle_output_activation, stored_config
 from modules.vae import CVAE, CVAEConfig
 
 
@@ -56,6 +61,8 @@ def read_flags(argv: list[str] | None = None) -> dict:
 
 def export_lab(content: dict, path: Path) -> None:
     """Write a checkpoint that other implementations of the lab load."""
+    if content.get("settings", {}).get("patch", 1) != 1:
+        raise UserError("--export_lab: the lab's code knows no --patch")
     checkpoint.export_lab(content, path)
     print(f"{path}: {', '.join(checkpoint.LAB_KEYS)}")
 
@@ -76,9 +83,7 @@ class Test_model(CVAE):
         size = {"frame_H": settings.frame_H, "frame_W": settings.frame_W}
         super().__init__(CVAEConfig(**(size | stored)))
         self.args = settings
-        self.output_activation = stored.get("output_activation") or getattr(
-            args, "output_activation", None
-        )
+        self.said = stored.get("output_activation", settings.output_activation)
 
     def load_checkpoint(self) -> None:
         """Load the weights, strictly, and switch to evaluation mode."""
@@ -88,18 +93,21 @@ class Test_model(CVAE):
     def test_stage(self) -> None:
         """Roll every sequence out and write what there is to write into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--save_root {folder}: {error.strerror}") from None
         if args.split == "test":
             clips = test_clips(args)
         else:
             clips = [clip for clips in validation_clips(args).values() for clip in clips]
-        self.settle_output_activation(clips[0])
+        settle_output_activation(self, self.said, lambda: clips[0], self.path)
         compute = choose_compute(next(self.parameters()).device, args.precision, args.compile)
         compute.prepare(self)
         predictions = roll_out(
             self, clips, compute=compute, z=args.z, temperature=args.temperature, seed=args.seed
         )
 
-        folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:
             list(pool.map(partial(write_pictures, folder), clips, predictions))
         written = f"{len(clips)} sequences as GIFs"
@@ -109,16 +117,6 @@ class Test_model(CVAE):
             written += f", submission.csv with {rows} rows"
         print(f"{folder}: {written}")
         self.score_stage(clips, predictions, folder)
-
-    def settle_output_activation(self, clip: Clip) -> None:
-        """Find out on the first frame what follows the Generator, where nothing says it."""
-        if self.output_activation is None:
-            self.output_activation = output_activation_of(self, clip)
-            print(
-                f"{self.path} does not say what follows its Generator; judged by the first "
-                f"frame: {self.output_activation} (--output_activation overrides)"
-            )
-        self.config = dataclasses.replace(self.config, output_activation=self.output_activation)
 
     def score_stage(
         self, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
@@ -133,6 +131,7 @@ class Test_model(CVAE):
             {
                 "psnr": [kaggle_psnr(s.psnr) for s in scores],
                 "ssim": [float(s.ssim.mean()) for s in scores],
+                "sharpness": [float(s.sharpness.mean()) for s in scores],
                 "copy_first_psnr": [kaggle_psnr(s.copy_psnr) for s in scores],
             },
             index=pd.Index([s.name for s in scores], name="sequence"),
@@ -140,18 +139,23 @@ class Test_model(CVAE):
         if (train := training_frames(self.args)) is not None:
             nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip, _ in known]
             summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]
-        rows = {name: kaggle_summary(summary[name].tolist()) for name in summary}
+        is_test = self.args.split == "test"
+        rows = {name: kaggle_summary(summary[name].tolist(), is_test) for name in summary}
         summary = pd.concat([summary, pd.DataFrame(rows).rename_axis("sequence")])
 
         for name, table in (
             ("scores.csv", pd.concat([s.table() for s in scores]).set_index("sequence")),
             ("summary.csv", summary),
+            ("drift.csv", drift_table(scores)),
         ):
             with replacing(folder / name) as file:
                 table.to_csv(file, float_format="%.6g")
         plot_scores(folder / "scores.png", scores)
-        print("PSNR in dB over frames 1 to 600 (the lab's Kaggle rule), SSIM over all:")
-        print(summary.to_string(float_format=lambda value: f"{value:.4g}"))
+        for title, table in (
+            ("PSNR in dB of frames 1 to 600 (the lab's Kaggle rule); the rest over all:", summary),
+            ("PSNR in dB along the sequences:", drift_table(scores)),
+        ):
+            print(f"{title}\n{table.to_string(float_format=lambda value: f'{value:.4g}')}")
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from engine.contract import Clip
-from engine.metrics import KAGGLE_FRAMES, KAGGLE_PUBLIC, psnr_by_frame, ssim_by_frame
+from engine.metrics import (
+    KAGGLE_FRAMES,
+    KAGGLE_PUBLIC,
+    detail_by_frame,
+    psnr_by_frame,
+    ssim_by_frame,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Scores:
     ssim: np.ndarray
     copy_psnr: np.ndarray  # dB, of repeating frame 0
     copy_ssim: np.ndarray
+    sharpness: np.ndarray  # detail of the prediction over that of the truth
 
     def table(self) -> pd.DataFrame:
         """Return one row per predicted frame."""
@@ -30,6 +37,7 @@ class Scores:
                 "frame": np.arange(1, len(self.psnr) + 1),
                 "psnr": self.psnr,
                 "ssim": self.ssim,
+                "sharpness": self.sharpness,
                 "copy_first_psnr": self.copy_psnr,
                 "copy_first_ssim": self.copy_ssim,
             }
@@ -46,15 +54,30 @@ def score(clip: Clip, predicted: Tensor) -> Scores:
         ssim_by_frame(predicted[1:], true).numpy(),
         psnr_by_frame(copied, true).numpy(),
         ssim_by_frame(copied, true).numpy(),
+        (detail_by_frame(predicted[1:]) / detail_by_frame(true).clamp(min=1e-6)).numpy(),
     )
 
 
 def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
     """Return the mean over sequences of the mean over frames, for every metric."""
-    metrics = ("psnr", "ssim", "copy_psnr", "copy_ssim")
+    metrics = ("psnr", "ssim", "copy_psnr", "copy_ssim", "sharpness")
     return {
         m: float(np.mean([getattr(s, m).mean(dtype=np.float64) for s in scores])) for m in metrics
     }
+
+
+def drift_table(scores: Sequence[Scores], width: int = 100) -> pd.DataFrame:
+    """Return the mean PSNR in dB of frames 1 to `width`, and so on: does a roll-out wear off?"""
+    longest = max(len(s.psnr) for s in scores)
+    rows = {}
+    for first in range(0, longest, width):
+        here = [s for s in scores if len(s.psnr) > first]
+        columns = {"psnr": "psnr", "copy_first_psnr": "copy_psnr"}
+        rows[f"{first + 1}-{min(first + width, longest)}"] = {
+            name: float(np.mean([getattr(s, a)[first : first + width].mean() for s in here]))
+            for name, a in columns.items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("frames")
 
 
 def kaggle_psnr(by_frame: np.ndarray) -> float:
@@ -65,10 +88,10 @@ def kaggle_psnr(by_frame: np.ndarray) -> float:
     return float(by_frame[: KAGGLE_FRAMES.stop - KAGGLE_FRAMES.start].mean(dtype=np.float64))
 
 
-def kaggle_summary(by_sequence: Sequence[float]) -> dict[str, float]:
-    """Return the mean, and with five sequences the public and the private score, in dB."""
+def kaggle_summary(by_sequence: Sequence[float], is_test: bool = True) -> dict[str, float]:
+    """Return the mean, and for a test of five sequences the public and the private score, in dB."""
     summary = {"mean": float(np.mean(by_sequence))}
-    if len(by_sequence) == 5:
+    if is_test and len(by_sequence) == 5:
         summary["public"] = float(np.mean(by_sequence[:KAGGLE_PUBLIC]))
         summary["private"] = float(np.mean(by_sequence[KAGGLE_PUBLIC:]))
     return summary

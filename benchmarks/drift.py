@@ -1,0 +1,63 @@
+"""Does a roll-out wear off? `python -m benchmarks.drift --DR ROOT --ckpt_path CKPT`.
+
+Frames 501 to 600 of the sequences a run validates on, rolled out from frame 0 and, beside that,
+from the true frame 450. The difference is what 450 frames of drift cost.
+"""
+
+import argparse
+import dataclasses
+
+from dataloader import validation_clips
+from engine import checkpoint, config
+from engine.contract import Clip
+from engine.device import Compute, choose_compute, choose_device
+from engine.errors import UserError, exit_on_user_error
+from engine.metrics import psnr_by_frame
+from engine.rollout import roll_out
+from Tester import Test_model
+
+RESTART, FIRST, LAST = 450, 501, 600
+
+
+def scores_of(model: Test_model, clip: Clip, compute: Compute) -> tuple[float, float]:
+    """Return the mean PSNR in dB of frames 501 to 600 from frame 0 and from true frame 450."""
+    late = dataclasses.replace(
+        clip, frames=clip.frames[RESTART:], conditions=clip.conditions[RESTART:]
+    )
+    args = model.args
+    frames = [
+        roll_out(model, [c], compute=compute, z=args.z, temperature=args.temperature)[0]
+        for c in (clip, late)
+    ]
+    true = clip.frames[FIRST : LAST + 1]
+    from_start = psnr_by_frame(frames[0][FIRST : LAST + 1], true)
+    from_late = psnr_by_frame(frames[1][FIRST - RESTART : LAST + 1 - RESTART], true)
+    return float(from_start.mean()), float(from_late.mean())
+
+
+@exit_on_user_error
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--DR", required=True)
+    parser.add_argument("--ckpt_path", required=True)
+    flags = parser.parse_args()
+    path = checkpoint.resolve(flags.ckpt_path, prefer=checkpoint.BEST)
+    stored = checkpoint.load(path).get("settings")
+    explicit = {"DR": flags.DR, "ckpt_path": str(path)}
+    settings = config.make_settings(config.tester_parser(), explicit, stored)
+    model = Test_model(settings)
+    model.load_checkpoint()
+    compute = choose_compute(choose_device("auto"), settings.precision, "off")
+    compute.prepare(model)
+    clips = [clip for clips in validation_clips(settings).values() for clip in clips]
+    if not any(len(clip) > LAST for clip in clips):
+        raise UserError(f"--DR {flags.DR}: no validation sequence has {LAST + 1} frames")
+    print("frames 501 to 600   from frame 0   from true frame 450   difference (dB)")
+    for clip in clips:
+        if len(clip) > LAST:
+            start, late = scores_of(model, clip, compute)
+            print(f"{clip.name:<19} {start:12.2f} {late:21.2f} {late - start:17.2f}")
+
+
+if __name__ == "__main__":
+    main()
