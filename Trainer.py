@@ -18,7 +18,7 @@ from engine.runfolder import open_run_folder
 from engine.scoring import mean_scores, nearest_pose_prediction, score
 from engine.tracking import Tracker
 from engine.validation import Validation, validate
-from models import seeded_weights, stored_config
+from models import seeded_weights, settle_output_activation, stored_config
 from modules.gaussian import kl_criterion
 from modules.vae import CVAE, CVAEConfig
 
@@ -56,7 +56,10 @@ def read_settings(argv: list[str] | None = None) -> Namespace:
         config.check_model_flags(explicit, stored, path)
         if "ckpt_path" in explicit:
             stored = content.get("settings", {}) | stored
-    return config.make_settings(parser, explicit, stored)
+    settings = config.make_settings(parser, explicit, stored)
+    if source and "output_activation" not in stored | explicit:
+        settings.output_activation = None  # found out on a first frame
+    return settings
 
 
 class VAE_Model(CVAE):
@@ -68,8 +71,9 @@ class VAE_Model(CVAE):
 
     def __init__(self, args: Namespace):
         settings = config.complete(args)
+        model = vars(settings) | {"output_activation": settings.output_activation or "sigmoid"}
         with seeded_weights(settings.seed):
-            super().__init__(CVAEConfig.from_settings(settings))
+            super().__init__(CVAEConfig.from_settings(Namespace(**model)))
         self.args = settings
         self.continued_from: Path | None = None
         self._run: Run | None = None
@@ -88,6 +92,10 @@ class VAE_Model(CVAE):
     def current_epoch(self) -> int:
         return self.run.epoch
 
+    @current_epoch.setter
+    def current_epoch(self, epoch: int) -> None:
+        self.run.epoch = epoch
+
     @property
     def tfr(self) -> float:
         return schedules.teacher_forcing_ratio(self.args, self.run.epoch)
@@ -97,13 +105,14 @@ class VAE_Model(CVAE):
     def training_stage(self) -> None:
         """Train to the last epoch: validates, logs and saves into `args.save_root`."""
         run, settings = self.run, self.args
-        if run.epoch >= settings.num_epoch:
+        if run.finished:
+            length = "minutes" if settings.minutes else "num_epoch"
             raise UserError(
-                f"{self.continued_from} has been trained for {run.epoch} epochs already; "
-                f"raise --num_epoch (now {settings.num_epoch}) to train on"
+                f"{self.continued_from} is trained to its end (--{length} "
+                f"{getattr(settings, length):g}); raise --{length} to train on"
             )
-        data = DanceWindows(settings, run.compute.device)
         sets = validation_clips(settings)
+        data = DanceWindows(settings, run.compute.device)
         baselines = baseline_scores(sets, settings)
         print_baselines(baselines)
         folder = open_run_folder(settings, continued_from=self.continued_from)
@@ -162,11 +171,22 @@ class VAE_Model(CVAE):
         if self.args.ckpt_path is not None:
             prefer = checkpoint.BEST if self.args.test else checkpoint.LAST
             path = checkpoint.resolve(self.args.ckpt_path, prefer=prefer)
-            self.run.restore(checkpoint.load(path), path)
+            content = checkpoint.load(path)
+            self.run.restore(content, path)
             self.continued_from = path
         elif self.args.warm_start is not None:
             path = checkpoint.resolve(self.args.warm_start, prefer=checkpoint.LAST)
-            checkpoint.load_weights(self, checkpoint.load(path), path)
+            content = checkpoint.load(path)
+            checkpoint.load_weights(self, content, path)
+        else:
+            return
+        stored = stored_config(content, path)
+        said = stored.get("output_activation", self.args.output_activation)
+        settle_output_activation(self, said, self._any_clip, path)
+        self.args.output_activation = self.config.output_activation
+
+    def _any_clip(self) -> Clip:
+        return next(iter(validation_clips(self.args).values()))[0]
 
 
 class kl_annealing:
@@ -186,13 +206,18 @@ class kl_annealing:
 
 
 def baseline_scores(sets: dict[str, list[Clip]], settings: Namespace) -> dict[str, dict]:
-    """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose."""
-    frames, poses = training_frames(settings)
+    """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose.
+
+    The second needs training frames to look in, and is left out where there are none.
+    """
+    train = training_frames(settings)
     found = {}
     for name, clips in sets.items():
-        nearest = [score(c, nearest_pose_prediction(c, frames, poses)) for c in clips]
-        means = mean_scores(nearest)
-        found[name] = {"copy first": means["copy_psnr"], "nearest pose": means["psnr"]}
+        copied = [score(clip, clip.frames[:1].expand_as(clip.frames)) for clip in clips]
+        found[name] = {"copy first": mean_scores(copied)["psnr"]}
+        if train is not None:
+            nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip in clips]
+            found[name]["nearest pose"] = mean_scores(nearest)["psnr"]
     return found
 
 
@@ -202,7 +227,7 @@ def print_baselines(baselines: dict[str, dict]) -> None:
         figures = ", ".join(f"{what} {psnr:.2f} dB" for what, psnr in baseline.items())
         print(f"baselines on {name}: {figures}")
     note = ""
-    if judge == "val" and scores["copy first"] > scores["nearest pose"]:
+    if judge == "val" and scores["copy first"] > scores.get("nearest pose", 0):
         note = ", where copying does well already: --holdout A:B judges by frames that move"
     print(f"the best checkpoint is chosen by {judge}{note}")
 

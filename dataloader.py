@@ -17,7 +17,13 @@ from engine.contract import Batch, Clip, to_float
 from engine.errors import UserError
 from engine.images import numbered_folders, numbered_images, open_image
 from engine.schedules import data_fraction
-from engine.windows import Segment, epoch_starts, fixed_starts, segments, truncate
+from engine.windows import (
+    Segment,
+    epoch_starts,
+    fixed_starts,
+    segments,
+    truncate,
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class DanceWindows:
         self.settings = settings
         self.device = device
         files = paired_files(root, "train")
-        self._check_holdout(files.numbers)
+        check_holdout(files.numbers, settings.holdout)
         self.segments = segments(files.numbers, read_cuts(root), settings.holdout)
         for epoch in {0, settings.num_epoch - 1}:
             self._check_length(epoch)
@@ -140,7 +146,7 @@ class DanceWindows:
         starts = torch.from_numpy(starts).to(self.frames.device)
         for batch in starts.split(settings.batch_size)[: self.batches_in(epoch)]:
             index = steps[:, None] + batch  # (T, B): time leads, as the model works
-            yield Batch(self._gather(self.frames, index), self._gather(self.poses, index))
+            yield Batch(self._gather(self.frames, index), self._gather(self.poses, index), index)
 
     def _gather(self, source: Tensor, index: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 → (B, T, 3, H, W) float in [0, 1], colours last in memory."""
@@ -155,17 +161,6 @@ class DanceWindows:
             return frames
         free, _ = torch.cuda.mem_get_info(self.device)
         return frames.to(self.device) if frames.numel() < free / 4 else frames
-
-    def _check_holdout(self, numbers: np.ndarray) -> None:
-        if self.settings.holdout is None:
-            return
-        first, last = self.settings.holdout
-        held = int(np.sum((numbers >= first) & (numbers < last)))
-        if held < 2:
-            raise UserError(
-                f"--holdout {first}:{last} holds {held} of the training frames, which are "
-                f"numbered {numbers[0]} to {numbers[-1]}; it needs two at least"
-            )
 
     def _check_length(self, epoch: int) -> None:
         windows = self.windows_in(epoch)
@@ -183,11 +178,13 @@ class DanceWindows:
 def validation_clips(settings) -> dict[str, list[Clip]]:
     """Return the sequences to validate on, by set: `holdout` first where there is one, `val`.
 
-    `val` is cut into sequences of `val_vi_len` frames; a recording that is shorter is one.
+    `val` is cut into sequences of `val_vi_len` frames; where none is that long, recordings are
+    taken as they are.
     """
     root, sets = Path(settings.DR), {}
     if settings.holdout is not None:
         train = paired_files(root, "train")
+        check_holdout(train.numbers, settings.holdout)
         first, last = np.searchsorted(train.numbers, settings.holdout).tolist()
         held = PairedFiles(
             train.numbers[first:last], train.images[first:last], train.poses[first:last]
@@ -205,11 +202,23 @@ def validation_clips(settings) -> dict[str, list[Clip]]:
     return sets
 
 
+def check_holdout(numbers: np.ndarray, holdout: tuple[int, int] | None) -> None:
+    """Raise UserError where fewer than two training frames are held out."""
+    if holdout is None:
+        return
+    held = int(np.sum((numbers >= holdout[0]) & (numbers < holdout[1])))
+    if held < 2:
+        raise UserError(
+            f"--holdout {holdout[0]}:{holdout[1]} holds {held} of the training frames, which are "
+            f"numbered {numbers[0]} to {numbers[-1]}; it needs two at least"
+        )
+
+
 def _clips(
     name: str, files: PairedFiles, frames: np.ndarray, poses: np.ndarray, parts: list[Segment]
 ) -> list[Clip]:
     clips = [
-        Clip(f"{name}{k}", _images(frames[a:b]), _images(poses[a:b]), int(files.numbers[a]))
+        Clip(f"{name}{k}", _images(frames[a:b]), _images(poses[a:b]))
         for k, (a, b) in enumerate(p for p in parts if p[1] - p[0] >= 2)
     ]
     if not clips:
@@ -246,7 +255,7 @@ def test_clips(settings) -> list[Clip]:
         if len(paths) > 1:
             frames = np.concatenate([frames, _decode(settings, paths[1:])])
         conditions = _images(_decode(settings, list(poses.values())))
-        clips.append(Clip(str(number), _images(frames), conditions, next(iter(poses))))
+        clips.append(Clip(str(number), _images(frames), conditions))
     return clips
 
 

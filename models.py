@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,9 +20,10 @@ def stored_config(content: dict, path: Path) -> dict:
     Raises UserError where the weights are not those of the five networks.
     """
     if is_ours(content):
-        return {name: content["settings"][name] for name in CVAEConfig.__dataclass_fields__}
+        stored, fields = content["settings"], CVAEConfig.__dataclass_fields__
+        return {name: stored.get(name, field.default) for name, field in fields.items()}
     try:
-        return CVAEConfig.widths_of(content["state_dict"])
+        return CVAEConfig.widths_of(content["state_dict"]) | {"patch": 1}
     except (KeyError, IndexError) as error:
         raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
 
@@ -44,11 +45,14 @@ def output_activation_of(model: CVAE, clip: Clip) -> str:
     where it loses less than a tenth to `clamp`. Leaves the model with the activation `none`.
     """
     device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
     frame, pose = (to_float(x[:1].to(device)) for x in (clip.frames, clip.conditions))
     model.config = dataclasses.replace(model.config, output_activation="none")
     condition = model.encode_conditions(pose[None])[:, 0]
     noise = torch.zeros(1, *model.latent_shape, device=device)
     raw, _ = model.predict(frame, condition, model.initial_state(frame), noise)
+    model.train(was_training)
     error = {
         name: float((activate(raw) - frame).square().mean())
         for name, activate in OUTPUT_ACTIVATIONS.items()
@@ -56,3 +60,17 @@ def output_activation_of(model: CVAE, clip: Clip) -> str:
     if error["sigmoid"] < error["clamp"]:
         return "sigmoid"
     return "none" if error["none"] < 1.1 * error["clamp"] else "clamp"
+
+
+def settle_output_activation(
+    model: CVAE, said: str | None, clip: Callable[[], Clip], path: Path
+) -> None:
+    """Set what follows the Generator of a lab checkpoint: as said, else judged by a first frame."""
+    activation = said
+    if activation is None:
+        activation = output_activation_of(model, clip())
+        print(
+            f"{path} does not say what follows its Generator; judged by the first frame: "
+            f"{activation} (--output_activation overrides)"
+        )
+    model.config = dataclasses.replace(model.config, output_activation=activation)

@@ -28,12 +28,13 @@ from engine.cache import decoded_frames
 from engine.contract import Batch, Clip, to_float
 from engine.device import Compute, choose_device
 from engine.images import read_frame
-from engine.rollout import roll_out
+from engine.replay import Replay
+from engine.rollout import roll_out, to_uint8
 from engine.run import Run
 from modules.vae import CVAE, CVAEConfig
 from tests import reference
 
-WIDTHS = {"lab": config.LAB_WIDTHS, "quick": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}
+WIDTHS = {"lab": config.LAB_WIDTHS, "small": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}
 
 
 # ------------------------------------------------------------------------ measuring
@@ -93,6 +94,11 @@ def training(settings, compute: Compute, forced: bool, repeats: int) -> dict[str
     """Time steps of the engine."""
     run = Run(CVAE(CVAEConfig.from_settings(settings)), settings, compute)
     batch = random_batch(settings, compute.device)
+    if settings.replay:
+        T, B = settings.train_vi_len, settings.batch_size
+        frames = batch.frames.transpose(0, 1).flatten(0, 1).permute(0, 2, 3, 1)
+        run.replay = Replay(to_uint8(frames))
+        batch = batch._replace(index=torch.arange(T * B, device=compute.device).view(T, B))
     flags = [forced] * (settings.train_vi_len - 1)
     with FlopCounterMode(display=False) as counter:
         run.train_step(batch, flags, 1.0)
@@ -105,7 +111,9 @@ def plain_training(settings, compute: Compute, forced: bool, repeats: int) -> di
     device = compute.device
     model = CVAE(CVAEConfig.from_settings(settings)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    frames, poses = (x.contiguous() for x in random_batch(settings, device))
+    # On patches the networks are the same; nothing here has to put pictures together.
+    batch = random_batch(settings, device)
+    frames, poses = (model._to_patches(x.contiguous()) for x in (batch.frames, batch.conditions))
     B, T = frames.shape[:2]
 
     def step() -> None:
@@ -254,7 +262,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch_size", type=int, help="default: 16 on a GPU, 4 elsewhere")
-    parser.add_argument("--frames", type=int, default=630, help="frames of a roll-out")
+    parser.add_argument("--frames", type=int, default=128, help="frames of a roll-out")
     parser.add_argument("--compiled", action="store_true", help="compiled rows on a CPU as well")
     flags = parser.parse_args()
     device = choose_device(flags.device)
@@ -271,6 +279,13 @@ def main() -> None:
     if on_gpu or flags.compiled:
         ways["bf16 compiled"] = Compute(device, bf16=True, compiled=True)
     sections = {}
+    preset = config.make_settings(config.trainer_parser(), {"preset": "quick"})
+    title = f"training, --preset quick, batch {preset.batch_size} x {preset.train_vi_len}"
+    print(title, flush=True)
+    sections[title] = compare(
+        {"plain": (plain_training, preset, Compute(device), False, flags.repeats)}
+        | {w: (training, preset, c, False, flags.repeats) for w, c in ways.items()}
+    )
     for widths in WIDTHS:
         settings = settings_of(widths, batch, 16)
         for forced, label in ((False, "no teacher forcing"), (True, "teacher forcing")):

@@ -31,13 +31,15 @@ def load(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"--ckpt_path {path}: no such file") from None
+        raise UserError(f"{path}: no such checkpoint") from None
     except (
         OSError,
         RuntimeError,
         EOFError,
         ValueError,
-        KeyError,
+        LookupError,
+        AttributeError,
+        TypeError,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
@@ -83,4 +85,10 @@ def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:
 
 def export_lab(content: dict, path: Path) -> None:
     """Write the checkpoint with the lab's five entries only, as other implementations load it."""
-    save(path, {key: content[key] for key in LAB_KEYS})
+    missing = [key for key in LAB_KEYS if key not in content]
+    if missing:
+        raise UserError(f"the checkpoint has no {', '.join(missing)}, which the lab's code reads")
+    try:
+        save(path, {key: content[key] for key in LAB_KEYS})
+    except OSError as error:
+        raise UserError(f"--export_lab {path}: {error.strerror}") from None

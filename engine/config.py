@@ -6,7 +6,7 @@ default. Every flag of the lab is here under its name (spec lab4, "The flags eve
 
 import argparse
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,27 +14,51 @@ from engine.errors import UserError
 
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
+# The lab's networks in batches of many short windows that draw from kept predictions; a latent
+# that stays near its prior.
+RECIPE = {
+    "replay": True,
+    "train_vi_len": 2,
+    "tfr": 0.0,
+    "kl_anneal_type": "None",
+    "kl_anneal_stop": 1e-4,
+    "z": "mean",
+    "optim": "AdamW",
+    "lr_schedule": "cosine",
+    "lr_warmup": 50,
+}
+
 PRESETS: dict[str, dict] = {
     # The lab's networks with the optimizer of the report that did best.
     "lab": {**LAB_WIDTHS, "optim": "AdamW", "lr": 1e-4, "lr_schedule": "cosine"},
     # The course template as handed out.
     "template": {**LAB_WIDTHS, "optim": "Adam", "lr": 1e-3, "lr_schedule": "multistep"},
-    # Minutes on a laptop: a sixteenth of the work per frame, no teacher forcing.
+    # What wins (benchmarks/RECIPES.md), in the time one has: minutes on a laptop …
     "quick": {
+        **RECIPE,
         "F_dim": 32,
         "L_dim": 8,
         "N_dim": 4,
         "D_out_dim": 48,
-        "optim": "AdamW",
+        "batch_size": 16,
+        "lr": 3e-3,
+        "minutes": 8.0,
+        "per_val": 20,
+        "per_save": 20,
+    },
+    # … and on a GPU.
+    "best": {
+        **RECIPE,
+        **LAB_WIDTHS,
+        "batch_size": 32,
         "lr": 2e-3,
-        "lr_schedule": "cosine",
-        "batch_size": 4,
-        "num_epoch": 20,
-        "tfr": 0.0,
+        "minutes": 60.0,
+        "per_val": 20,
+        "per_save": 20,
     },
 }
 
-MODEL_FLAGS = (*LAB_WIDTHS, "frame_H", "frame_W", "output_activation")
+MODEL_FLAGS = (*LAB_WIDTHS, "frame_H", "frame_W", "output_activation", "patch")
 
 # Flags that say where and how a run is carried out, not what it computes: a checkpoint that is
 # continued does not bring them along.
@@ -45,6 +69,7 @@ PLACE_FLAGS = (
     "warm_start",
     "test",
     "device",
+    "compile",
     "gpu",
     "num_workers",
     "cache_dir",
@@ -114,10 +139,20 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add("--train_vi_len", type=_number(int, 2), default=16, help="frames of a training window")
     add("--val_vi_len", type=_number(int, 2), default=630, help="frames of a validation sequence")
     add("--partial", type=fraction, default=1.0, help="use this first part of the training frames")
-    add("--fast_train", action="store_true", help="use --fast_partial in the first epochs")
+    add(
+        "--fast_train",
+        action=BooleanOptionalAction,
+        default=False,
+        help="use --fast_partial in the first epochs",
+    )
     add("--fast_partial", type=fraction, default=0.4, help="the part --fast_train uses")
     add("--fast_train_epoch", type=natural, default=5, help="how many epochs --fast_train lasts")
-    add("--fixed_windows", action="store_true", help="cut windows at multiples of train_vi_len")
+    add(
+        "--fixed_windows",
+        action=BooleanOptionalAction,
+        default=False,
+        help="cut windows at multiples of train_vi_len",
+    )
     add(
         "--holdout",
         type=frame_range,
@@ -158,9 +193,15 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         default="sigmoid",
         help="what follows the Generator",
     )
+    add("--patch", type=int, choices=[1, 2, 4], default=1, help="space to depth before networks")
 
     add = parser.add_argument_group("optimisation").add_argument
     add("--num_epoch", type=count, default=70, help="epochs; the schedules span them")
+    add(
+        "--minutes",
+        type=positive,
+        help="train for this time instead; the schedules of --num_epoch are stretched over it",
+    )
     add("--batch_size", type=count, default=2, help="windows of a step")
     add("--optim", choices=["Adam", "AdamW", "RMSprop"], default="AdamW", help="optimizer")
     add("--lr", type=positive, default=1e-4, help="learning rate at the start")
@@ -181,6 +222,7 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     )
     add("--lr_step_size", type=count, default=10, help="epochs between decays of step")
     add("--lr_gamma", type=fraction, default=0.1, help="factor of a decay")
+    add("--lr_warmup", type=natural, default=0, help="steps over which the rate rises linearly")
     add("--max_norm", type=positive, default=1.0, help="clip the gradient at this norm")
     add(
         "--bptt",
@@ -198,6 +240,13 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         choices=["epoch", "batch", "step"],
         default="epoch",
         help="what one toss decides for (the lab: a whole epoch)",
+    )
+
+    add(
+        "--replay",
+        action=BooleanOptionalAction,
+        default=False,
+        help="draw from the kept prediction of the frame before instead of rolling windows out",
     )
 
     add = parser.add_argument_group("KL annealing").add_argument
@@ -308,6 +357,14 @@ def make_settings(
     chosen = explicit.get("preset") or (checkpoint or {}).get("preset") or defaults["preset"]
     settings = Namespace(**(defaults | PRESETS[chosen] | known | explicit))
     settings.preset = chosen
+    if "num_epoch" in explicit and "minutes" not in explicit:
+        settings.minutes = None  # who counts in epochs is not stopped by the time of a preset
+    for side in ("frame_H", "frame_W"):
+        size, patch = getattr(settings, side), settings.patch
+        if size % patch or size // patch < 4:  # the pose encoder mirrors three rows at the border
+            raise UserError(
+                f"--{side} {size}: must be a multiple of --patch {patch}, 4 times at least"
+            )
     return settings
 
 
@@ -318,6 +375,7 @@ def complete(args: Namespace) -> Namespace:
         given["kl_anneal_type"] = kl_anneal_type(str(given["kl_anneal_type"]))
     given["wandb"] = bool(given.get("wandb") or given.get("use_wandb"))
     settings = make_settings(tester_parser(), given)
+    settings.output_activation = given.get("output_activation")  # None: nobody has said
     if settings.save_root is None:
         settings.save_root = "checkpoints"
     return settings

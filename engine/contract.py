@@ -17,6 +17,7 @@ class Batch(NamedTuple):
 
     frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
     conditions: Tensor  # (B, T, …) float32
+    index: Tensor | None = None  # (T, B) int64, which frames of the training set these are
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Clip:
     name: str
     frames: Tensor  # (1 or T, C, H, W) uint8
     conditions: Tensor  # (T, …) uint8 pictures, or float32
-    first_number: int = 0  # number of the first frame in its folder
 
     def __len__(self) -> int:
         return len(self.conditions)
@@ -51,8 +51,13 @@ class Model(Protocol):
         kl_beta: Tensor | float,
         noise: Tensor,
         bptt: int,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch and its metrics (loss, mse, kl, elbo) as detached scalars."""
+        previous: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return the loss of a batch, its metrics, and its predictions (B, T − 1, C, H, W).
+
+        Metrics are loss, mse, kl and elbo, as scalars; they and the predictions are detached.
+        previous (B, T − 1, C, H, W), where given, are the frames to draw from.
+        """
 
     def encode_conditions(self, conditions: Tensor) -> Tensor:
         """Encode (B, T, …) once for a whole roll-out; the result is (B, T, …) too."""
@@ -68,6 +73,8 @@ class Model(Protocol):
 
 class TrainingData(Protocol):
     """What the loop trains on: an epoch is a pure function of its number."""
+
+    frames: Tensor  # (frames, H, W, C) uint8, what `Batch.index` counts
 
     def batches_in(self, epoch: int) -> int:
         """Return how many batches the epoch has."""

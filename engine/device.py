@@ -1,6 +1,8 @@
 """Where and in which precision a model computes."""
 
+import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -51,6 +53,9 @@ class Compute:
         """
         model.to(self.device, memory_format=torch.channels_last)
         if self.compiled:
+            # Training with and without teacher forcing, validation and test each have shapes of
+            # their own, and all networks count towards one limit.
+            torch._dynamo.config.recompile_limit = 64
             for network in model.children():
                 network.compile(dynamic=False)
         return model
@@ -71,8 +76,14 @@ def choose_compute(device: torch.device, precision: str, compile_networks: str) 
     if precision == "bf16" and device.type not in ("cpu", "cuda"):
         raise UserError(f"--precision bf16 is for cpu and cuda, not {device.type}; use fp32")
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16())
-    compiled = compile_networks == "on" or (compile_networks == "auto" and device.type == "cuda")
+    pays = device.type == "cuda" and _has_compiler()
+    compiled = compile_networks == "on" or (compile_networks == "auto" and pays)
     return Compute(device, bf16, compiled)
+
+
+def _has_compiler() -> bool:
+    """Tell whether torch.compile finds what it needs on CUDA: Triton and a C compiler."""
+    return find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -23,11 +23,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             os.unlink(temporary.name)
             raise
-    os.chmod(temporary.name, 0o666 & ~_umask())  # temporary files are private, ours are not
+    os.chmod(temporary.name, _MODE)  # temporary files are private, ours are not
     os.replace(temporary.name, path)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+# Read once: to read the mask is to set it, which threads must not do.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+_MODE = 0o666 & ~_UMASK

@@ -33,6 +33,20 @@ def roll_out(
     draws the latent of frame t of clip k from N(0, temperature²) by (seed, k, t); `mean` is 0.
     The model keeps its mode: call `eval()` before.
     """
+    if compute.device.type == "cuda":
+        with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
+            return _roll_out(model, clips, compute, z, temperature, seed)
+    return _roll_out(model, clips, compute, z, temperature, seed)
+
+
+def _roll_out(
+    model: Model,
+    clips: Sequence[Clip],
+    compute: Compute,
+    z: str,
+    temperature: float,
+    seed: int,
+) -> list[Tensor]:
     device = compute.device
     longest = max(len(clip) for clip in clips)
     # Shorter clips go on with their last condition and are cut afterwards.

@@ -1,5 +1,7 @@
 """Schedules as pure functions of the epoch (0, 1, …): resuming needs the counter only.
 
+With `--minutes` the epoch is a fraction of the time: the same curves, drawn finer.
+
 Definitions: spec lab4, "Schedules"; cyclical annealing after Fu et al. 2019, eq. 6-7. `settings`
 is any object with the flags as attributes.
 """
@@ -7,13 +9,13 @@ is any object with the flags as attributes.
 import math
 
 
-def teacher_forcing_ratio(settings, epoch: int) -> float:
+def teacher_forcing_ratio(settings, epoch: float) -> float:
     """Return the probability that an epoch draws from true frames; decays from `tfr_sde` on."""
-    decays = max(0, epoch - settings.tfr_sde + 1)
+    decays = max(0, math.floor(epoch) - settings.tfr_sde + 1)
     return max(0.0, settings.tfr - settings.tfr_d_step * decays)
 
 
-def kl_beta(settings, epoch: int) -> float:
+def kl_beta(settings, epoch: float) -> float:
     """Return β, the weight of the KL term.
 
     Cyclical: over each of `kl_anneal_cycle` equal periods, β climbs linearly from
@@ -31,12 +33,12 @@ def kl_beta(settings, epoch: int) -> float:
     return start + (stop - start) * min(1.0, tau / settings.kl_anneal_ratio)
 
 
-def learning_rate(settings, epoch: int) -> float:
+def learning_rate(settings, epoch: float) -> float:
     """Return the learning rate of an epoch: `lr` times the shape of `lr_schedule`."""
     return settings.lr * learning_rate_shape(settings, epoch)
 
 
-def learning_rate_shape(settings, epoch: int) -> float:
+def learning_rate_shape(settings, epoch: float) -> float:
     """Return the factor on `lr`, 1 at the start: cosine, multistep, step, exponential, constant.
 
     cosine: ½(1 + cos(π·e/E)), 0 only after the last epoch. multistep: × `lr_gamma` at each epoch

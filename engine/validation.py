@@ -75,7 +75,7 @@ def posterior_diagnostics(
     noise = normal(shape, settings.seed, Stream.DIAGNOSTIC, counters, compute.device)
     forced = [True] * (length - 1)
     with compute.autocast():
-        _, metrics = model.loss(
+        _, metrics, _ = model.loss(
             frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
         )
     return {name: float(metrics[name]) for name in ("mse", "kl")}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import mse_loss, pixel_shuffle, pixel_unshuffle
 
 from modules.gaussian import kl_criterion
 from modules.modules import (
@@ -39,6 +39,7 @@ class CVAEConfig:
     frame_H: int = 32
     frame_W: int = 64
     output_activation: str = "sigmoid"
+    patch: int = 1
 
     @classmethod
     def from_settings(cls, settings) -> "CVAEConfig":
@@ -69,17 +70,19 @@ class CVAE(nn.Module):
     def __init__(self, config: CVAEConfig):
         super().__init__()
         F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
+        colours = 3 * config.patch**2  # C' below
         self.config = config
-        self.frame_transformation = RGB_Encoder(3, F)
-        self.label_transformation = Label_Encoder(3, L)
+        self.frame_transformation = RGB_Encoder(colours, F)
+        self.label_transformation = Label_Encoder(colours, L)
         self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
         self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
-        self.Generator = Generator(D, 3)
+        self.Generator = Generator(D, colours)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Shape of the noise for one frame: (N, H, W)."""
-        return self.config.N_dim, self.config.frame_H, self.config.frame_W
+        """Shape of the noise for one frame: (N, H/P, W/P)."""
+        P = self.config.patch
+        return self.config.N_dim, self.config.frame_H // P, self.config.frame_W // P
 
     # ---------------------------------------------------------------- training
 
@@ -92,46 +95,57 @@ class CVAE(nn.Module):
         kl_beta: Tensor | float,
         noise: Tensor,
         bptt: int = 0,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        previous: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """MSE + β·KL over the T − 1 predictions of each window, and the metrics to log.
 
         frames, poses: (B, T, 3, H, W). teacher_forcing: T − 1 flags; step t draws from the true
         frame where flag t is set, from its own prediction elsewhere. noise: (B, T − 1, N, H, W).
         bptt: how many transitions from prediction to prediction a gradient may pass
         (truncated backpropagation in runs of bptt + 1 steps; 0 detaches every prediction).
+        previous: frames to draw all steps from, (B, T − 1, 3, H, W), whatever the flags say.
 
         MSE is the mean over pixels; KL is summed over the latent and divided by the batch; both
-        are averaged over the steps. Metrics are detached scalars on the device of the model.
+        are averaged over the steps. Metrics are detached scalars on the device of the model; the
+        last result are the detached predictions, (B, T − 1, 3, H, W).
         """
         B, T = frames.shape[:2]
         # Time leads from here on, so that one step is one contiguous block.
         frames, poses, noise = (x.transpose(0, 1) for x in (frames, poses, noise))
-        targets = frames[1:]  # (T-1, B, 3, H, W)
+        # In patches the mean squared error is the same, so nothing is put together until the end.
+        frames, poses = self._to_patches(frames), self._to_patches(poses[1:])
+        targets = frames[1:]  # (T-1, B, C', H/P, W/P)
 
         # What no prediction enters is computed for all steps at once: BatchNorm then sees all
         # B·(T-1) poses, and each true frame is encoded once although two steps use it.
-        pose_features = self.label_transformation(poses[1:].flatten(0, 1))
-        true_features = self.frame_transformation(frames.flatten(0, 1))  # (T·B, F, H, W)
-        z, mu, logvar = self.Gaussian_Predictor(
-            true_features[B:], pose_features, noise.flatten(0, 1)
-        )  # ((T-1)·B, N, H, W) each
-
-        if all(teacher_forcing):
-            predictions = self._draw(true_features[:-B], pose_features, z)
+        pose_features = self.label_transformation(poses.flatten(0, 1))
+        if previous is None:
+            features = self.frame_transformation(frames.flatten(0, 1))  # (T·B, F, H/P, W/P)
+            previous_features, current_features = features[:-B], features[B:]
         else:
-            true_features, pose_features, z = (
-                x.unflatten(0, (-1, B)) for x in (true_features, pose_features, z)
+            previous = self._to_patches(previous.transpose(0, 1))
+            both = torch.cat([previous, targets]).flatten(0, 1)
+            previous_features, current_features = self.frame_transformation(both).chunk(2)
+        z, mu, logvar = self.Gaussian_Predictor(
+            current_features, pose_features, noise.flatten(0, 1)
+        )  # ((T-1)·B, N, H/P, W/P) each
+
+        if previous is not None or all(teacher_forcing):
+            predictions = self._draw(previous_features, pose_features, z)
+        else:
+            previous_features, pose_features, z = (
+                x.unflatten(0, (-1, B)) for x in (previous_features, pose_features, z)
             )
             steps: list[Tensor] = []
             for t in range(T - 1):
                 if t == 0 or teacher_forcing[t]:
-                    previous_features = true_features[t]
+                    features = previous_features[t]
                 else:
-                    previous = steps[-1]
+                    before = steps[-1]
                     if t % (bptt + 1) == 0:
-                        previous = previous.detach()
-                    previous_features = self.frame_transformation(previous)
-                steps.append(self._draw(previous_features, pose_features[t], z[t]))
+                        before = before.detach()
+                    features = self.frame_transformation(before)
+                steps.append(self._draw(features, pose_features[t], z[t]))
             predictions = torch.cat(steps)  # ((T-1)·B, 3, H, W)
 
         mse = mse_loss(predictions, targets.flatten(0, 1).float())
@@ -140,14 +154,17 @@ class CVAE(nn.Module):
         # With unit variance: log p(x | z, c) = -½·|x - x̂|² up to a constant. Nats per frame.
         elbo = -0.5 * mse * targets[0, 0].numel() - kl
         metrics = {"loss": loss, "mse": mse, "kl": kl, "elbo": elbo}
-        return loss, {name: value.detach() for name, value in metrics.items()}
+        metrics = {name: value.detach() for name, value in metrics.items()}
+        drawn = pixel_shuffle(predictions.detach(), self.config.patch)
+        return loss, metrics, drawn.unflatten(0, (T - 1, B)).transpose(0, 1)
 
     # -------------------------------------------------------------- prediction
 
     def encode_conditions(self, poses: Tensor) -> Tensor:
         """Features of pose images, computed once a roll-out: (B, T, 3, H, W) → (B, T, L, H, W)."""
         B, T = poses.shape[:2]
-        return self.label_transformation(poses.flatten(0, 1)).unflatten(0, (B, T))
+        features = self.label_transformation(self._to_patches(poses.flatten(0, 1)))
+        return features.unflatten(0, (B, T))
 
     def initial_state(self, first_frames: Tensor) -> None:
         """The state before the first prediction. This model has none beside the frame itself."""
@@ -161,7 +178,16 @@ class CVAE(nn.Module):
         frame (B, 3, H, W), condition (B, L, H, W) from `encode_conditions`, noise (B, N, H, W)
         → frame (B, 3, H, W), state. The true next frame has no way in.
         """
-        return self._draw(self.frame_transformation(frame), condition, noise), state
+        features = self.frame_transformation(self._to_patches(frame))
+        return pixel_shuffle(self._draw(features, condition, noise), self.config.patch), state
+
+    def _to_patches(self, pictures: Tensor) -> Tensor:
+        """Space to depth, colours last in memory: (…, 3, H, W) → (…, C', H/P, W/P), C' = 3·P²."""
+        if self.config.patch == 1:
+            return pictures
+        flat = pixel_unshuffle(pictures.flatten(0, -4), self.config.patch)
+        flat = flat.contiguous(memory_format=torch.channels_last)
+        return flat.unflatten(0, pictures.shape[:-3])
 
     def _draw(self, frame_features: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
         fused = self.Decoder_Fusion(frame_features, pose_features, z)  # (B, D, H, W)

@@ -108,8 +108,23 @@ def test_more_batch_than_windows(refused, root):
     assert "--batch_size 500" in refused(Trainer, *trainer_flags(root, "--batch_size", "500"))
 
 
-def test_a_held_out_piece_that_is_not_there(refused, root):
+def test_a_held_out_piece_that_is_not_there(refused, root, ours):
     assert "--holdout 900:950" in refused(Trainer, *trainer_flags(root, "--holdout", "900:950"))
+    flags = rollout_flags(root, ours, "--split", "val", "--holdout", "900:950")
+    assert "--holdout 900:950" in refused(Tester, *flags)
+
+
+def test_a_frame_size_that_patches_do_not_divide(refused, root):
+    assert "--frame_H 33" in refused(Trainer, *trainer_flags(root, "--frame_H", 33, "--patch", 2))
+    assert "--frame_H 12" in refused(Trainer, *trainer_flags(root, "--frame_H", 12, "--patch", 4))
+
+
+def test_an_output_folder_that_is_a_file(refused, root, ours):
+    (root.parent / "file").write_text("mine")
+    flags = ("--DR", root, "--save_root", root.parent / "file")
+    assert "--save_root" in refused(Tester, *flags, "--ckpt_path", ours)
+    assert "--save_root" in refused(Trainer, *trainer_flags(root), *flags)
+    assert (root.parent / "file").read_text() == "mine"
 
 
 # ------------------------------------------------------------------------ data
@@ -206,6 +221,9 @@ def test_not_a_checkpoint(refused, root, tmp_path):
     path = tmp_path / "picture.ckpt"
     Image.new("RGB", (4, 4)).save(path, format="PNG")
     assert str(path) in refused(Tester, *rollout_flags(root, path))
+    for text in ("epoch,loss\n0,1.0\n", "this is no checkpoint", "author: me"):
+        path.write_text(text)
+        assert str(path) in refused(Tester, *rollout_flags(root, path))
     torch.save({"weights": torch.zeros(3)}, path)
     assert "state_dict" in refused(Tester, *rollout_flags(root, path))
     torch.save({"state_dict": {"layer.weight": torch.zeros(3)}}, path)

@@ -473,10 +473,9 @@ def test_cuts_that_are_no_numbers_are_refused(settings, coded_root):
 
 
 def told(clip):
-    """Numbers of the frames and of the poses of a clip, and the number it begins at."""
+    """Numbers of the frames and of the poses of a clip."""
     assert clip.frames.dtype == clip.conditions.dtype == torch.uint8
-    numbers = numbers_in(clip.frames).tolist(), numbers_in(clip.conditions).tolist()
-    return (*numbers, clip.first_number)
+    return numbers_in(clip.frames).tolist(), numbers_in(clip.conditions).tolist()
 
 
 def test_val_is_cut_into_sequences(settings, coded_root):
@@ -485,14 +484,14 @@ def test_val_is_cut_into_sequences(settings, coded_root):
     assert [clip.name for clip in sets["val"]] == ["val0", "val1"]
     for clip, start in zip(sets["val"], (0, 8)):
         numbers = list(range(start, start + 8))
-        assert told(clip) == (numbers, numbers, start)
+        assert told(clip) == (numbers, numbers)
         assert clip.has_truth
         assert len(clip) == 8
 
 
 def test_a_shorter_val_is_one_sequence(settings, coded_root):
     (clip,) = validation_clips(settings(DR=str(coded_root)))["val"]
-    assert told(clip) == (list(range(20)), list(range(20)), 0)
+    assert told(clip) == (list(range(20)), list(range(20)))
 
 
 def test_the_holdout_comes_first_and_is_cut_where_the_recording_is(settings, coded_root):
@@ -500,8 +499,7 @@ def test_the_holdout_comes_first_and_is_cut_where_the_recording_is(settings, cod
     sets = validation_clips(chosen)
     assert list(sets) == ["holdout", "val"]
     expected = [list(range(25, 30)), list(range(30, 40))]
-    assert [told(clip)[:2] for clip in sets["holdout"]] == [(n, n) for n in expected]
-    assert [clip.first_number for clip in sets["holdout"]] == [25, 30]
+    assert [told(clip) for clip in sets["holdout"]] == [(n, n) for n in expected]
     shutil.rmtree(coded_root / "val")
     assert list(validation_clips(chosen)) == ["holdout"]
     with pytest.raises(UserError, match="val_img"):
@@ -520,8 +518,8 @@ def coded_test(coded_root):
 def test_test_sequences_without_truth(settings, coded_test):
     clips = test_clips(settings(DR=str(coded_test)))
     assert [clip.name for clip in clips] == ["2", "10"]
-    assert told(clips[0]) == ([70], list(range(70, 75)), 70)
-    assert told(clips[1]) == ([60], list(range(60, 64)), 60)
+    assert told(clips[0]) == ([70], list(range(70, 75)))
+    assert told(clips[1]) == ([60], list(range(60, 64)))
     assert not any(clip.has_truth for clip in clips)
 
 
@@ -531,7 +529,7 @@ def test_test_sequences_with_truth(settings, coded_test, tmp_path, given_elsewhe
     coded_pictures(truth / "2", range(71, 75))  # frame 0 is the given one in any case
     flags = {"GT": str(truth)} if given_elsewhere else {}
     two, ten = test_clips(settings(DR=str(coded_test), **flags))
-    assert told(two) == (list(range(70, 75)), list(range(70, 75)), 70)
+    assert told(two) == (list(range(70, 75)), list(range(70, 75)))
     assert two.has_truth
     assert not ten.has_truth  # its true frames are not known
     (truth / "2/73.png").unlink()

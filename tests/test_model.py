@@ -87,7 +87,7 @@ def test_loss_and_gradients_are_those_of_the_slow_loop(forcing, B, T, bptt):
         "noise": noise,
         "bptt": bptt,
     }
-    loss, metrics = model.loss(frames, poses, **arguments)
+    loss, metrics, _ = model.loss(frames, poses, **arguments)
     expected_loss, expected = reference.training_loss(model, frames, poses, **arguments)
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
     assert metrics["loss"].item() == loss.item()
@@ -107,7 +107,7 @@ def test_loss_and_gradients_are_those_of_the_slow_loop(forcing, B, T, bptt):
 def test_loss_with_other_output_activations(output_activation):
     model, (frames, poses, noise) = make_model(0, output_activation), make_batch(2, 3)
     arguments = {"teacher_forcing": [True, False], "kl_beta": 0.01, "noise": noise}
-    loss, _ = model.loss(frames, poses, **arguments)
+    loss, *_ = model.loss(frames, poses, **arguments)
     expected, _ = reference.training_loss(model, frames, poses, **arguments)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -127,7 +127,7 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
     """−½·(squared error summed over a frame) − KL."""
     model, (frames, poses, noise) = make_model(), make_batch(3, 4)
     flags = FORCINGS[forcing](3)
-    _, metrics = model.loss(frames, poses, teacher_forcing=flags, kl_beta=0.5, noise=noise)
+    _, metrics, _ = model.loss(frames, poses, teacher_forcing=flags, kl_beta=0.5, noise=noise)
     drawn = torch.sigmoid(predictions(model, frames, poses, flags, noise))
     squared_errors = (drawn - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
     expected = -0.5 * squared_errors.mean() - metrics["kl"]
@@ -136,7 +136,7 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
 
 def test_metrics_carry_no_graph():
     model, (frames, poses, noise) = make_model(), make_batch(1, 3)
-    _, metrics = model.loss(frames, poses, teacher_forcing=[False] * 2, kl_beta=1.0, noise=noise)
+    _, metrics, _ = model.loss(frames, poses, teacher_forcing=[False] * 2, kl_beta=1.0, noise=noise)
     assert set(metrics) == {"loss", "mse", "kl", "elbo"}
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
 
@@ -228,7 +228,7 @@ def test_the_loss_of_a_step_reaches_the_step_before_through_its_frame(bptt, felt
 
     def gradient_at_step_0(frames):
         flags = [False, False]
-        loss, _ = model.loss(
+        loss, *_ = model.loss(
             frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt
         )
         return torch.autograd.grad(loss, noise)[0][:, 0]

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -252,6 +253,60 @@ def test_the_export_holds_the_labs_entries_only(trained, tmp_path):
     }
 
 
+def test_the_trainer_finds_the_activation_of_a_lab_checkpoint(dance_root, lab_file, tmp_path):
+    """A model that draws without a sigmoid is validated, and trained on, without one."""
+    content = torch.load(lab_file, weights_only=True)
+    weights = content["state_dict"]
+    weights["Generator.7.weight"].zero_()
+    weights["Generator.7.bias"].fill_(0.5)  # flat grey as it is, paler after a sigmoid
+    torch.save(content, lab_file)
+    flags = f"--DR {dance_root} --save_root {tmp_path / 'o'} --ckpt_path {lab_file}"
+    assert "first frame: none" in good(run("Trainer.py", flags + " --test"))
+    assert "judged" not in good(run("Trainer.py", flags + " --test --output_activation clamp"))
+
+
+def test_a_patched_model_is_not_exported_to_the_lab(dance_root, tmp_path):
+    flags = f"--DR {dance_root} --save_root {tmp_path / 'r'} {TINY} --num_epoch 1 --patch 2"
+    good(run("Trainer.py", flags))
+    done = run("Tester.py", f"--ckpt_path {tmp_path / 'r'} --export_lab {tmp_path / 'x.ckpt'}")
+    assert done.returncode == 2
+    assert "--patch" in done.stderr
+    assert not (tmp_path / "x.ckpt").exists()
+
+
+def test_a_replay_goes_on_where_it_stood(dance_root, tmp_path):
+    """With --replay too, a stopped and continued run is the undisturbed one, bit for bit."""
+    flags = f"--DR {dance_root} {TINY} --replay --patch 2 --tfr 0 --num_epoch 2"
+    parts = tmp_path / "parts"
+    good(run("Trainer.py", f"{flags} --save_root {parts} --num_epoch 1 --lr_schedule constant"))
+    last = checkpoint.load(parts / "last.ckpt")
+    assert last["replay"].dtype == torch.uint8
+    assert "replay" not in checkpoint.load(parts / "best.ckpt")
+    again = f"--DR {dance_root} --save_root {parts} --ckpt_path {parts} --num_epoch 2"
+    good(run("Trainer.py", again))
+    constant = tmp_path / "constant"
+    good(run("Trainer.py", f"{flags} --lr_schedule constant --save_root {constant}"))
+    one, other = (checkpoint.load(f / "last.ckpt") for f in (parts, constant))
+    assert torch.equal(one["replay"], other["replay"])
+    for key, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][key]), key
+
+
+def test_another_optimizer_begins_afresh_and_says_so(dance_root, trained, tmp_path):
+    flags = f"--DR {dance_root} --save_root {tmp_path} --ckpt_path {trained} --num_epoch 3"
+    assert "begins afresh" in good(run("Trainer.py", flags + " --optim RMSprop"))
+
+
+def test_best_starts_anew_where_another_set_judges(dance_root, trained, tmp_path):
+    """A score on the held-out piece and one on val are not compared."""
+    shutil.copytree(trained, tmp_path / "r")
+    flags = f"--DR {dance_root} --save_root {tmp_path / 'r'} --ckpt_path {tmp_path / 'r'}"
+    good(run("Trainer.py", flags + " --num_epoch 3 --holdout 20:26"))
+    best = checkpoint.load(tmp_path / "r" / "best.ckpt")["best"]
+    assert best["epoch"] == 2
+    assert best["holdout"] == [20, 26]
+
+
 # ------------------------------------------------- what users of the lab type
 
 LAB_LINES = [
@@ -345,6 +400,10 @@ def test_the_steps_of_a_lab_users_own_loop(dance_root, tmp_path):
     assert model.training, "val_one_step leaves the mode as it was"
     assert model.eval() is model
     assert not model.training
+    model.current_epoch += 4
+    assert model.tfr == 1.0
+    model.current_epoch = 14
+    assert model.teacher_forcing_ratio_update() == pytest.approx(0.5)
 
 
 def test_presets_give_way_to_flags_and_to_the_checkpoint():

@@ -1,0 +1,44 @@
+"""Training on the model's own frames without a roll-out in every step.
+
+At test time a frame is drawn from a predicted one, so that is what the model must learn to draw
+from. Rolling a window out for it makes the steps of a window wait for each other, and a short
+window never meets what errors have become after hundreds of frames. Here the latest prediction of
+every training frame is kept, and a step draws from the kept prediction of the frame before.
+Predictions are made from predictions, so their errors have the age of a roll-out that grows with
+the epochs; all steps are computed at once, and windows may be as short as two frames.
+
+After parallel scheduled sampling (Duckworth et al. 2019), which makes the predictions anew in
+passes before each step, where these are those of steps before.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.contract import Batch, to_float
+from engine.rollout import to_uint8
+
+
+class Replay:
+    """The model's latest prediction of every training frame; the true frame until there is one."""
+
+    def __init__(self, frames: Tensor):
+        """Begin with the true frames, (N, H, W, C) uint8 on any device."""
+        self.frames = frames.clone()
+
+    def previous(self, batch: Batch, teacher_forcing: Sequence[bool]) -> Tensor:
+        """Return the frames to draw from, (B, T - 1, C, H, W): true where the flag is set."""
+        true = batch.frames[:, :-1]
+        if all(teacher_forcing):
+            return true
+        kept = to_float(self.frames[batch.index[:-1]].to(true.device)).permute(1, 0, 4, 2, 3)
+        if not any(teacher_forcing):
+            return kept
+        chosen = [true if forced else kept for forced in teacher_forcing]
+        return torch.stack([source[:, t] for t, source in enumerate(chosen)], dim=1)
+
+    def keep(self, batch: Batch, predictions: Tensor) -> None:
+        """Keep the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window."""
+        pixels = to_uint8(predictions).permute(1, 0, 3, 4, 2).to(self.frames.device)
+        self.frames[batch.index[1:]] = pixels

@@ -1,0 +1,91 @@
+"""What makes it fast changes nothing but rounding: bf16, compilation, a captured roll-out."""
+
+import shutil
+
+import pytest
+import torch
+
+from engine.contract import Batch, Clip
+from engine.device import Compute, choose_compute
+from engine.errors import UserError
+from engine.rollout import CapturedPredict, roll_out
+from engine.run import Run
+from modules.vae import CVAE, CVAEConfig
+from tests.test_recipe import CPU, tiny, window_inputs
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_bf16_is_within_its_rounding(forced):
+    """bf16 has 8 bits: 2⁻⁸ a product, so per cents on the loss and on the gradient's direction."""
+    results = []
+    for compute in (Compute(CPU), Compute(CPU, bf16=True)):
+        model = compute.prepare(tiny())
+        with compute.autocast():
+            loss, metrics, _ = model.loss(**window_inputs(model), teacher_forcing=[forced] * 3)
+        assert all(value.dtype == torch.float32 for value in metrics.values())
+        loss.backward()
+        results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    (loss, gradient), (bf16_loss, bf16_gradient) = results
+    torch.testing.assert_close(bf16_loss, loss, rtol=0.02, atol=0)
+    assert torch.cosine_similarity(gradient, bf16_gradient, dim=0) > 0.99
+
+
+def test_bf16_rolls_out_within_its_rounding():
+    clip = Clip("0", *(torch.randint(0, 256, (n, 3, 32, 64)).byte() for n in (1, 20)))
+    frames = []
+    for compute in (Compute(CPU), Compute(CPU, bf16=True)):
+        model = compute.prepare(tiny()).eval()
+        frames.append(roll_out(model, [clip], compute=compute)[0].float())
+    assert (frames[0] - frames[1]).abs().max() <= 4  # grey levels
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
+def test_compiled_networks_train_as_eager_ones(settings):
+    flags = settings(train_vi_len=3, tfr=0.0, frame_H=12, frame_W=16)
+    weights = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = CVAE(CVAEConfig.from_settings(flags))
+        run = Run(model, flags, Compute(CPU, compiled=compiled))
+        generator = torch.Generator().manual_seed(0)
+        frames, poses = torch.rand(2, 2, 3, 3, 12, 16, generator=generator)
+        for forced in ([False] * 2, [True] * 2):
+            run.train_step(Batch(frames, poses), forced, torch.tensor(0.01))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        assert (model.Generator._compiled_call_impl is not None) == compiled
+    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=2e-5)
+
+
+def test_precision_and_compile_flags_are_what_they_say(monkeypatch):
+    assert choose_compute(CPU, "bf16", "on") == Compute(CPU, bf16=True, compiled=True)
+    assert choose_compute(CPU, "fp32", "auto") == Compute(CPU)
+    for has in (True, False):
+        monkeypatch.setattr("engine.device._cpu_multiplies_bf16", lambda has=has: has)
+        assert choose_compute(CPU, "auto", "off").bf16 is has
+    with pytest.raises(UserError, match="--precision"):
+        choose_compute(torch.device("mps"), "bf16", "off")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_a_captured_roll_out_is_the_one_of_the_cpu():
+    clip = Clip("0", *(torch.randint(0, 256, (n, 3, 32, 64)).byte() for n in (1, 80)))
+    frames = []
+    for device in (CPU, torch.device("cuda")):
+        compute = Compute(device)
+        model = compute.prepare(tiny()).eval()
+        frames.append(roll_out(model, [clip], compute=compute, z="mean")[0].float())
+    assert (frames[0] - frames[1]).abs().max() <= 2  # grey levels
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_a_captured_step_takes_new_conditions_and_noise():
+    device = torch.device("cuda")
+    model = Compute(device).prepare(tiny()).eval()
+    frame, pose = torch.rand(2, 1, 3, 32, 64, device=device)
+    with torch.inference_mode():
+        condition = model.encode_conditions(pose[None])[:, 0]
+        noise = torch.randn(1, *model.latent_shape, device=device)
+        expected, _ = model.predict(frame, 2 * condition, None, 2 * noise)
+        captured = CapturedPredict(model, frame, condition, None, noise)
+        drawn, _ = captured(frame, 2 * condition, None, 2 * noise)
+    torch.testing.assert_close(drawn, expected)
