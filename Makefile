@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
-	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick
+	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
 	@echo
 	@echo "Look at $(DEMO)/results: pose_pred_seq0.gif (pose and prediction), scores.png, submission.csv"
