@@ -59,7 +59,7 @@ def output_activation_of(model: CVAE, clip: Clip) -> str:
     }
     if error["sigmoid"] < error["clamp"]:
         return "sigmoid"
-    return "none" if error["none"] < 1.1 * error["clamp"] else "clamp"
+    return "none" if error["none"] <= 1.1 * error["clamp"] else "clamp"
 
 
 def settle_output_activation(

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,19 +15,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Where the block raises, `path` stays as it was and nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as temporary:
-        try:
-            yield temporary
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
-    os.chmod(temporary.name, _MODE)  # temporary files are private, ours are not
-    os.replace(temporary.name, path)
-
-
-# Read once: to read the mask is to set it, which threads must not do.
-_UMASK = os.umask(0o077)
-os.umask(_UMASK)
-_MODE = 0o666 & ~_UMASK
+    # Not by tempfile, whose files are private: these are to have the permissions of any other.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

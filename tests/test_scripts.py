@@ -255,12 +255,15 @@ def test_the_export_holds_the_labs_entries_only(trained, tmp_path):
 
 def test_the_trainer_finds_the_activation_of_a_lab_checkpoint(dance_root, lab_file, tmp_path):
     """A model that draws without a sigmoid is validated, and trained on, without one."""
+    root = shutil.copytree(dance_root, tmp_path / "night")
+    for path in (root / "val/val_img").iterdir():
+        Image.new("RGB", (64, 32)).save(path)
     content = torch.load(lab_file, weights_only=True)
     weights = content["state_dict"]
     weights["Generator.7.weight"].zero_()
-    weights["Generator.7.bias"].fill_(0.5)  # flat grey as it is, paler after a sigmoid
+    weights["Generator.7.bias"].zero_()  # black as it is, grey after a sigmoid
     torch.save(content, lab_file)
-    flags = f"--DR {dance_root} --save_root {tmp_path / 'o'} --ckpt_path {lab_file}"
+    flags = f"--DR {root} --save_root {tmp_path / 'o'} --ckpt_path {lab_file}"
     assert "first frame: none" in good(run("Trainer.py", flags + " --test"))
     assert "judged" not in good(run("Trainer.py", flags + " --test --output_activation clamp"))
 
