@@ -61,8 +61,9 @@ def read_flags(argv: list[str] | None = None) -> dict:
 
 def export_lab(content: dict, path: Path) -> None:
     """Write a checkpoint that other implementations of the lab load."""
-    if content.get("settings", {}).get("patch", 1) != 1:
-        raise UserError("--export_lab: the lab's code knows no --patch")
+    stored = stored_config(content, path)
+    if stored["patch"] != 1 or stored["scene"]:
+        raise UserError("--export_lab: the lab's code knows no --patch and no --scene")
     checkpoint.export_lab(content, path)
     print(f"{path}: {', '.join(checkpoint.LAB_KEYS)}")
 

@@ -23,7 +23,7 @@ def stored_config(content: dict, path: Path) -> dict:
         stored, fields = content["settings"], CVAEConfig.__dataclass_fields__
         return {name: stored.get(name, field.default) for name, field in fields.items()}
     try:
-        return CVAEConfig.widths_of(content["state_dict"]) | {"patch": 1}
+        return CVAEConfig.widths_of(content["state_dict"]) | {"patch": 1, "scene": False}
     except (KeyError, IndexError) as error:
         raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
 

@@ -14,10 +14,11 @@ from engine.errors import UserError
 
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
-# The lab's networks in batches of many short windows that draw from kept predictions; a latent
-# that stays near its prior.
+# The lab's networks in batches of many short windows that draw from kept predictions; what all
+# frames share is learnt by place; the latent stays near its prior.
 RECIPE = {
     "replay": True,
+    "scene": True,
     "train_vi_len": 2,
     "tfr": 0.0,
     "kl_anneal_type": "None",
@@ -58,7 +59,7 @@ PRESETS: dict[str, dict] = {
     },
 }
 
-MODEL_FLAGS = (*LAB_WIDTHS, "frame_H", "frame_W", "output_activation", "patch")
+MODEL_FLAGS = (*LAB_WIDTHS, "frame_H", "frame_W", "output_activation", "patch", "scene")
 
 # Flags that say where and how a run is carried out, not what it computes: a checkpoint that is
 # continued does not bring them along.
@@ -192,6 +193,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         choices=["sigmoid", "clamp", "none"],
         default="sigmoid",
         help="what follows the Generator",
+    )
+    add(
+        "--scene",
+        action=BooleanOptionalAction,
+        default=False,
+        help="learn what all frames share, such as the room, place by place",
     )
     add("--patch", type=int, choices=[1, 2, 4], default=1, help="space to depth before networks")
 

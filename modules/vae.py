@@ -40,6 +40,7 @@ class CVAEConfig:
     frame_W: int = 64
     output_activation: str = "sigmoid"
     patch: int = 1
+    scene: bool = False
 
     @classmethod
     def from_settings(cls, settings) -> "CVAEConfig":
@@ -77,6 +78,8 @@ class CVAE(nn.Module):
         self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
         self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
         self.Generator = Generator(D, colours)
+        # What no pose tells and every frame shares: the room, place by place.
+        self.scene = nn.Parameter(torch.zeros(L, *self.latent_shape[1:])) if config.scene else None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -118,7 +121,7 @@ class CVAE(nn.Module):
 
         # What no prediction enters is computed for all steps at once: BatchNorm then sees all
         # B·(T-1) poses, and each true frame is encoded once although two steps use it.
-        pose_features = self.label_transformation(poses.flatten(0, 1))
+        pose_features = self._encode_poses(poses.flatten(0, 1))
         if previous is None:
             features = self.frame_transformation(frames.flatten(0, 1))  # (T·B, F, H/P, W/P)
             previous_features, current_features = features[:-B], features[B:]
@@ -163,8 +166,7 @@ class CVAE(nn.Module):
     def encode_conditions(self, poses: Tensor) -> Tensor:
         """Features of pose images, computed once a roll-out: (B, T, 3, H, W) → (B, T, L, H, W)."""
         B, T = poses.shape[:2]
-        features = self.label_transformation(self._to_patches(poses.flatten(0, 1)))
-        return features.unflatten(0, (B, T))
+        return self._encode_poses(self._to_patches(poses.flatten(0, 1))).unflatten(0, (B, T))
 
     def initial_state(self, first_frames: Tensor) -> None:
         """The state before the first prediction. This model has none beside the frame itself."""
@@ -180,6 +182,10 @@ class CVAE(nn.Module):
         """
         features = self.frame_transformation(self._to_patches(frame))
         return pixel_shuffle(self._draw(features, condition, noise), self.config.patch), state
+
+    def _encode_poses(self, poses: Tensor) -> Tensor:
+        features = self.label_transformation(poses)  # (B, L, H/P, W/P)
+        return features if self.scene is None else features + self.scene.to(features.dtype)
 
     def _to_patches(self, pictures: Tensor) -> Tensor:
         """Space to depth, colours last in memory: (…, 3, H, W) → (…, C', H/P, W/P), C' = 3·P²."""

@@ -1,4 +1,4 @@
-"""What the presets and flags add to the lab's recipe: patches, replay, time, warm-up."""
+"""What the presets and flags add to the lab's recipe: patches, scene, replay, time, warm-up."""
 
 import numpy as np
 import pytest
@@ -73,6 +73,29 @@ def test_a_patched_model_is_the_same_networks_on_patches(patch):
         )
         expected = torch.sigmoid(model.Generator(fused))
     torch.testing.assert_close(fold(drawn), expected)
+
+
+# ----------------------------------------------------------------------- scene
+
+
+def test_the_scene_starts_as_nothing_and_is_learnt():
+    with_scene, without = tiny(scene=True), tiny()
+    assert set(with_scene.state_dict()) - set(without.state_dict()) == {"scene"}
+    with_scene.load_state_dict(without.state_dict(), strict=False)
+    inputs = window_inputs(without)
+    losses = [m.loss(**inputs, teacher_forcing=[True] * 3)[0] for m in (with_scene, without)]
+    assert torch.equal(*losses)
+    losses[0].backward()
+    assert with_scene.scene.grad.abs().sum() > 0
+
+
+def test_the_scene_tells_places_apart():
+    """Without it, a blank pose and a flat frame look alike everywhere away from the border."""
+    model = tiny(scene=True).eval()
+    with torch.no_grad():
+        model.scene[:, 16, 32] = 5.0
+        features = model.encode_conditions(torch.ones(1, 1, 3, 32, 64))[0, 0]
+    assert not torch.allclose(features[:, 16, 32], features[:, 16, 31])
 
 
 # ---------------------------------------------------------------------- replay

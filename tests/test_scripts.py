@@ -279,7 +279,7 @@ def test_a_patched_model_is_not_exported_to_the_lab(dance_root, tmp_path):
 
 def test_a_replay_goes_on_where_it_stood(dance_root, tmp_path):
     """With --replay too, a stopped and continued run is the undisturbed one, bit for bit."""
-    flags = f"--DR {dance_root} {TINY} --replay --patch 2 --tfr 0 --num_epoch 2"
+    flags = f"--DR {dance_root} {TINY} --replay --scene --patch 2 --tfr 0 --num_epoch 2"
     parts = tmp_path / "parts"
     good(run("Trainer.py", f"{flags} --save_root {parts} --num_epoch 1 --lr_schedule constant"))
     last = checkpoint.load(parts / "last.ckpt")
