@@ -1,0 +1,48 @@
+"""Named sets of defaults; a flag on the command line wins over its preset."""
+
+LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
+
+# The lab's networks in batches of many short windows that draw from kept predictions; what all
+# frames share is learnt by place; the latent stays near its prior.
+RECIPE = {
+    "replay": True,
+    "scene": True,
+    "train_vi_len": 2,
+    "tfr": 0.0,
+    "kl_anneal_type": "None",
+    "kl_anneal_stop": 1e-4,
+    "z": "mean",
+    "optim": "AdamW",
+    "lr_schedule": "cosine",
+    "lr_warmup": 50,
+}
+
+PRESETS: dict[str, dict] = {
+    # The lab's networks with the optimizer of the report that did best.
+    "lab": {**LAB_WIDTHS, "optim": "AdamW", "lr": 1e-4, "lr_schedule": "cosine"},
+    # The course template as handed out.
+    "template": {**LAB_WIDTHS, "optim": "Adam", "lr": 1e-3, "lr_schedule": "multistep"},
+    # What wins (benchmarks/RECIPES.md), in the time one has: minutes on a laptop …
+    "quick": {
+        **RECIPE,
+        "F_dim": 32,
+        "L_dim": 8,
+        "N_dim": 4,
+        "D_out_dim": 48,
+        "batch_size": 16,
+        "lr": 3e-3,
+        "minutes": 8.0,
+        "per_val": 20,
+        "per_save": 20,
+    },
+    # … and on a GPU.
+    "best": {
+        **RECIPE,
+        **LAB_WIDTHS,
+        "batch_size": 32,
+        "lr": 2e-3,
+        "minutes": 60.0,
+        "per_val": 20,
+        "per_save": 20,
+    },
+}
