@@ -14,6 +14,7 @@ from engine.device import Compute, choose_compute, choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.metrics import psnr_by_frame
 from engine.rollout import roll_out
+from models import settle_output_activation
 from Tester import Test_model
 
 RESTART, FIRST, LAST = 450, 501, 600
@@ -45,11 +46,13 @@ def main() -> None:
     stored = checkpoint.load(path).get("settings")
     explicit = {"DR": flags.DR, "ckpt_path": str(path)}
     settings = config.make_settings(config.tester_parser(), explicit, stored)
+    settings.output_activation = None  # as the checkpoint says, or as a first frame shows
     model = Test_model(settings)
     model.load_checkpoint()
     compute = choose_compute(choose_device("auto"), settings.precision, "off")
     compute.prepare(model)
     clips = [clip for clips in validation_clips(settings).values() for clip in clips]
+    settle_output_activation(model, model.said, lambda: clips[0], path)
     if not any(len(clip) > LAST for clip in clips):
         raise UserError(f"--DR {flags.DR}: no validation sequence has {LAST + 1} frames")
     print("frames 501 to 600   from frame 0   from true frame 450   difference (dB)")

@@ -15,11 +15,8 @@ class CsvLog:
         self.path = path
         self._fields: list[str] | None = None
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = [row for row in reader if int(row["epoch"]) < first_epoch]
-                fields = list(reader.fieldnames or [])
-            self._write(fields, rows, "w")
+            fields, rows = self._read()
+            self._write(fields, [row for row in rows if int(row["epoch"]) < first_epoch], "w")
 
     def add(self, row: dict) -> None:
         """Append a row. The columns are those of the file, else of the first row."""
@@ -29,12 +26,14 @@ class CsvLog:
 
     def _extend(self, fields: list[str]) -> None:
         """Rewrite the file with columns it lacks."""
-        rows, old = [], []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows, old = list(reader), list(reader.fieldnames or [])
+        old, rows = self._read() if self.path.exists() else ([], [])
         self._write(list(dict.fromkeys([*old, *fields])), rows, "w")
+
+    def _read(self) -> tuple[list[str], list[dict]]:
+        """Return the columns and the rows of the file."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)
 
     def _write(self, fields: list[str], rows: list[dict], mode: str) -> None:
         self._fields = fields
