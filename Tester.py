@@ -21,6 +21,7 @@ from engine.figures import plot_scores
 from engine.files import replacing
 from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
 from engine.rollout import roll_out
+from engine.runfolder import open_results_folder
 from engine.scoring import (
     drift_table,
     kaggle_psnr,
@@ -35,13 +36,14 @@ from modules.vae import CVAE, CVAEConfig
 @exit_on_user_error
 def main() -> None:
     explicit = read_flags()
-    path = checkpoint.resolve(explicit["ckpt_path"], prefer=checkpoint.BEST)
-    content = checkpoint.load(path)
+    path, content = checkpoint.find(explicit["ckpt_path"], prefer=checkpoint.BEST)
     config.check_model_flags(explicit, stored_config(content, path), path)
     if "export_lab" in explicit:
         export_lab(content, Path(explicit["export_lab"]))
         return
-    settings = config.make_settings(config.tester_parser(), explicit, content.get("settings"))
+    settings = config.make_settings(
+        config.tester_parser(), explicit, config.stored_settings(content, path)
+    )
     settings.output_activation = explicit.get("output_activation")
     model = Test_model(settings).to(choose_device(settings.device))
     model.load_checkpoint()
@@ -78,8 +80,7 @@ class Test_model(CVAE):
 
     def __init__(self, args: Namespace):
         settings = config.complete(args)
-        self.path = checkpoint.resolve(settings.ckpt_path, prefer=checkpoint.BEST)
-        self.content = checkpoint.load(self.path)
+        self.path, self.content = checkpoint.find(settings.ckpt_path, prefer=checkpoint.BEST)
         stored = stored_config(self.content, self.path)
         size = {"frame_H": settings.frame_H, "frame_W": settings.frame_W}
         super().__init__(CVAEConfig(**(size | stored)))
@@ -94,14 +95,11 @@ class Test_model(CVAE):
     def test_stage(self) -> None:
         """Roll every sequence out and write what there is to write into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--save_root {folder}: {error.strerror}") from None
         if args.split == "test":
             clips = test_clips(args)
         else:
             clips = [clip for clips in validation_clips(args).values() for clip in clips]
+        open_results_folder(folder, self.path, self.content, overwrite=args.overwrite)
         settle_output_activation(self, self.said, lambda: clips[0], self.path)
         compute = choose_compute(next(self.parameters()).device, args.precision, args.compile)
         compute.prepare(self)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dataloader import DanceWindows, training_frames, validation_clips
+from dataloader import DanceWindows, training_data_digest, training_frames, validation_clips
 from engine import checkpoint, config, schedules
 from engine.contract import Batch, Clip
 from engine.device import choose_compute, choose_device
@@ -14,7 +14,7 @@ from engine.errors import UserError, exit_on_user_error
 from engine.loop import train
 from engine.metrics import Generate_PSNR
 from engine.run import Run
-from engine.runfolder import open_run_folder
+from engine.runfolder import open_run_folder, resume_point
 from engine.scoring import mean_scores, nearest_pose_prediction, score
 from engine.tracking import Tracker
 from engine.validation import Validation, validate
@@ -50,12 +50,11 @@ def read_settings(argv: list[str] | None = None) -> Namespace:
     stored: dict = {}
     if source := explicit.get("ckpt_path") or explicit.get("warm_start"):
         prefer = checkpoint.BEST if explicit.get("test") else checkpoint.LAST
-        path = checkpoint.resolve(source, prefer=prefer)
-        content = checkpoint.load(path)
+        path, content = checkpoint.find(source, prefer=prefer)
         stored = stored_config(content, path)
         config.check_model_flags(explicit, stored, path)
         if "ckpt_path" in explicit:
-            stored = content.get("settings", {}) | stored
+            stored = config.stored_settings(content, path) | stored
     settings = config.make_settings(parser, explicit, stored)
     if source and "output_activation" not in stored | explicit:
         settings.output_activation = None  # found out on a first frame
@@ -75,6 +74,7 @@ class VAE_Model(CVAE):
         with seeded_weights(settings.seed):
             super().__init__(CVAEConfig.from_settings(Namespace(**model)))
         self.args = settings
+        self.identity = config.identity(settings)  # before a checkpoint changes anything
         self.continued_from: Path | None = None
         self._run: Run | None = None
 
@@ -103,25 +103,31 @@ class VAE_Model(CVAE):
     # ------------------------------------------------------------------ stages
 
     def training_stage(self) -> None:
-        """Train to the last epoch: validates, logs and saves into `args.save_root`."""
+        """Train to the last epoch: validates, logs and saves into `args.save_root`.
+
+        Raises SystemExit where a signal stopped it, with everything saved.
+        """
         run, settings = self.run, self.args
         if run.finished:
             length = "minutes" if settings.minutes else "num_epoch"
-            raise UserError(
+            print(
                 f"{self.continued_from} is trained to its end (--{length} "
-                f"{getattr(settings, length):g}); raise --{length} to train on"
+                f"{getattr(settings, length):g}); raise --{length} to train on, or begin anew "
+                "with --resume never"
             )
+            return
         sets = validation_clips(settings)
         data = DanceWindows(settings, run.compute.device)
+        run.identity = self._identity_with_data()
         baselines = baseline_scores(sets, settings)
         print_baselines(baselines)
-        folder = open_run_folder(settings, continued_from=self.continued_from)
-        tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
         nearest = {f"{name}_nearest_pose_psnr": b["nearest pose"] for name, b in baselines.items()}
-        try:
-            train(run, data, sets, tracker, folder, nearest)
-        finally:
-            tracker.close()
+        with open_run_folder(settings, continued_from=self.continued_from) as folder:
+            tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
+            try:
+                train(run, data, sets, tracker, folder, nearest)
+            finally:
+                tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
 
     def validation_stage(self) -> dict[str, Validation]:
@@ -167,23 +173,33 @@ class VAE_Model(CVAE):
         checkpoint.save(Path(path), self.run.state())
 
     def load_checkpoint(self) -> None:
-        """Go on from `args.ckpt_path`, or take the weights of `args.warm_start`, where given."""
-        if self.args.ckpt_path is not None:
-            prefer = checkpoint.BEST if self.args.test else checkpoint.LAST
-            path = checkpoint.resolve(self.args.ckpt_path, prefer=prefer)
-            content = checkpoint.load(path)
-            self.run.restore(content, path)
-            self.continued_from = path
-        elif self.args.warm_start is not None:
-            path = checkpoint.resolve(self.args.warm_start, prefer=checkpoint.LAST)
-            content = checkpoint.load(path)
-            checkpoint.load_weights(self, content, path)
+        """Go on where the same command stopped, else from `args.ckpt_path`, where given.
+
+        `args.warm_start` gives the weights alone. See `--resume`.
+        """
+        args = self.args
+        trains = not args.test and args.DR is not None
+        here = resume_point(args, self._identity_with_data()) if trains else None
+        if here is not None:
+            path, content = here
+            print(f"going on from {path}, step {content['step']} (--resume never begins anew)")
+        elif (source := args.ckpt_path or args.warm_start) is not None:
+            prefer = checkpoint.BEST if args.test else checkpoint.LAST
+            path, content = checkpoint.find(source, prefer=prefer)
         else:
             return
+        if here is not None or args.ckpt_path is not None:
+            self.run.restore(content, path)
+            self.continued_from = path
+        else:
+            checkpoint.load_weights(self, content, path)
         stored = stored_config(content, path)
         said = stored.get("output_activation", self.args.output_activation)
         settle_output_activation(self, said, self._any_clip, path)
         self.args.output_activation = self.config.output_activation
+
+    def _identity_with_data(self) -> dict:
+        return self.identity | {"data": training_data_digest(self.args)}
 
     def _any_clip(self) -> Clip:
         return next(iter(validation_clips(self.args).values()))[0]

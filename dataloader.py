@@ -3,6 +3,7 @@
 Layout on disk: README, "Data". Dimensions: T frames, H×W frame size.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +132,11 @@ class DanceWindows:
         """Return how many whole batches the epoch has."""
         return self.windows_in(epoch) // self.settings.batch_size
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the whole batches of the epoch; the order depends on (seed, epoch) alone."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the whole batches of the epoch from number `first` on.
+
+        The order depends on (seed, epoch) alone.
+        """
         settings = self.settings
         starts = epoch_starts(
             self.segments_in(epoch),
@@ -144,7 +148,7 @@ class DanceWindows:
         )
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         starts = torch.from_numpy(starts).to(self.frames.device)
-        for batch in starts.split(settings.batch_size)[: self.batches_in(epoch)]:
+        for batch in starts.split(settings.batch_size)[first : self.batches_in(epoch)]:
             index = steps[:, None] + batch  # (T, B): time leads, as the model works
             yield Batch(self._gather(self.frames, index), self._gather(self.poses, index), index)
 
@@ -212,6 +216,16 @@ def check_holdout(numbers: np.ndarray, holdout: tuple[int, int] | None) -> None:
             f"--holdout {holdout[0]}:{holdout[1]} holds {held} of the training frames, which are "
             f"numbered {numbers[0]} to {numbers[-1]}; it needs two at least"
         )
+
+
+def training_data_digest(settings) -> str:
+    """Return what tells one training set from another: a digest of its names, sizes and cuts."""
+    root = Path(settings.DR)
+    files = paired_files(root, "train")
+    digest = hashlib.sha256(str(read_cuts(root)).encode())
+    for path in (*files.images, *files.poses):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _clips(

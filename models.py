@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from engine.checkpoint import is_ours
+from engine.config import stored_settings
 from engine.contract import Clip, to_float
 from engine.errors import UserError
 from engine.randomness import Stream, torch_seed
@@ -19,13 +20,20 @@ def stored_config(content: dict, path: Path) -> dict:
 
     Raises UserError where the weights are not those of the five networks.
     """
-    if is_ours(content):
-        stored, fields = content["settings"], CVAEConfig.__dataclass_fields__
-        return {name: stored.get(name, field.default) for name, field in fields.items()}
     try:
-        return CVAEConfig.widths_of(content["state_dict"]) | {"patch": 1, "scene": False}
+        shown = CVAEConfig.widths_of(content["state_dict"])
     except (KeyError, IndexError) as error:
         raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
+    if not is_ours(content):
+        return shown | {"patch": 1, "scene": False}
+    stored, fields = stored_settings(content, path), CVAEConfig.__dataclass_fields__
+    config = {name: stored.get(name, field.default) for name, field in fields.items()}
+    for name, width in shown.items():
+        if config[name] != width:
+            raise UserError(
+                f"{path}: its settings say {name} = {config[name]}, its weights {width}"
+            )
+    return config
 
 
 @contextlib.contextmanager

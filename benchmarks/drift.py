@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--DR", required=True)
     parser.add_argument("--ckpt_path", required=True)
     flags = parser.parse_args()
-    path = checkpoint.resolve(flags.ckpt_path, prefer=checkpoint.BEST)
-    stored = checkpoint.load(path).get("settings")
+    path, content = checkpoint.find(flags.ckpt_path, prefer=checkpoint.BEST)
+    stored = config.stored_settings(content, path)
     explicit = {"DR": flags.DR, "ckpt_path": str(path)}
     settings = config.make_settings(config.tester_parser(), explicit, stored)
     settings.output_activation = None  # as the checkpoint says, or as a first frame shows

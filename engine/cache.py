@@ -1,8 +1,9 @@
 """The decoded-frame cache: every picture is decoded and resized once, for all runs.
 
-A cache file is a NumPy array (frames, H, W, 3) of uint8, memory-mapped. Its name is a digest of
-what it was made from, so a changed dataset finds no file and builds a new one; it is written
-beside its place and renamed, so a half-written one is never found.
+A cache file is a NumPy array (frames, H, W, 3) of uint8, memory-mapped, and behind it a checksum
+of each frame. Its name is a digest of what it was made from, so a changed dataset finds no file
+and builds a new one; it is written beside its place and renamed, so a half-written one is never
+found; a damaged one is noticed by its checksums and made anew.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import hashlib
 import os
 import sys
 import tokenize
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,8 @@ from engine.errors import UserError
 from engine.files import replacing
 from engine.images import read_frame
 
-FORMAT_VERSION = 1  # raise when decoding changes, so that older caches are not taken
+CHECKED_FRAMES = 1 << 15  # of a larger cache, so many are compared with their checksums
+FORMAT_VERSION = 2  # raise when decoding changes, so that older caches are not taken
 
 
 def default_cache_dir() -> Path:
@@ -52,6 +55,7 @@ def decoded_frames(
     try:
         with replacing(file) as opened:
             np.save(opened, frames)
+            opened.write(_checksums(frames, range(len(frames))).tobytes())
         _remove_stale(folder.glob(f"*-{height}x{width}.npy"), keep=file)
     except OSError as error:
         print(f"cache not kept: {error} (choose a folder with --cache_dir)", file=sys.stderr)
@@ -80,9 +84,20 @@ def _open(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Map a cache file, or return None where it is missing or not what it should be."""
     try:
         frames = np.lib.format.open_memmap(file, mode="c")
+        if frames.shape != shape or frames.dtype != np.uint8:
+            return None
+        stored = np.memmap(file, np.uint32, "r", frames.offset + frames.nbytes, len(frames))
     except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
         return None  # missing, cut short, or with a damaged header
-    return frames if frames.shape == shape and frames.dtype == np.uint8 else None
+    some = np.unique(np.linspace(0, len(frames) - 1, CHECKED_FRAMES).astype(int))
+    if np.array_equal(_checksums(frames, some), stored[some]):
+        return frames
+    print(f"{file}: damaged; the frames are decoded again", file=sys.stderr)
+    return None
+
+
+def _checksums(frames: np.ndarray, which: Sequence[int]) -> np.ndarray:
+    return np.array([zlib.crc32(frames[index]) for index in which], np.uint32)
 
 
 def _decode(paths: Sequence[Path], shape: tuple[int, ...], num_workers: int | None) -> np.ndarray:

@@ -2,33 +2,36 @@
 
 A file is a dict of plain types and tensors: `state_dict` (the weights to predict with),
 `optimizer`, `lr`, `tfr`, `last_epoch` as in the lab; ours add `format`, `model`, `settings`,
-`step` and `best`. Files are always read with `weights_only=True`, so nothing in them runs.
+`step` and what else an exact continuation needs. Files are always read with `weights_only=True`,
+so nothing in them runs, and the checksums of the container are compared first.
 """
 
 import pickle
 import re
+import sys
 import zipfile
 from pathlib import Path
 
 import torch
 
 from engine.errors import UserError
-from engine.files import replacing
+from engine.files import earlier, replacing
 
 FORMAT = "conditional-video-vae 1"
 LAB_KEYS = ("state_dict", "optimizer", "lr", "tfr", "last_epoch")
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
-def save(path: Path, content: dict) -> None:
-    """Write a checkpoint whole or not at all."""
-    with replacing(path) as file:
+def save(path: Path, content: dict, keep: int = 0) -> None:
+    """Write a checkpoint whole or not at all; `keep` earlier ones stay beside it."""
+    with replacing(path, keep=keep) as file:
         torch.save(content, file)
 
 
 def load(path: Path) -> dict:
     """Read a checkpoint onto the CPU. Raises UserError for what is not a whole checkpoint."""
     try:
+        _compare_checksums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
@@ -48,7 +51,21 @@ def load(path: Path) -> dict:
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
         raise UserError(f"{path} is not a checkpoint: it has no state_dict of weights")
+    for name, weight in weights.items():
+        if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} claims {weight.numel()} values and stores fewer")
     return content
+
+
+def _compare_checksums(path: Path) -> None:
+    """Raise BadZipFile where a stored checksum does not fit, which torch itself passes over."""
+    if not zipfile.is_zipfile(path):
+        return  # the format of old torch has none
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise zipfile.BadZipFile("compressed entries, which torch does not write")
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged}")
 
 
 def is_ours(content: dict) -> bool:
@@ -56,21 +73,42 @@ def is_ours(content: dict) -> bool:
     return content.get("format") == FORMAT
 
 
-def resolve(path: str, *, prefer: str) -> Path:
-    """Return the file itself, or for a run folder the file `prefer`, else its newest epoch=N."""
-    place = Path(path)
-    if not place.is_dir():
-        return place
-    if (place / prefer).exists():
-        return place / prefer
+def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
+    """Return the checkpoints of a run folder: `prefer` and what it was before, then epoch=N."""
     epochs = {
         int(match.group(1)): file
-        for file in place.glob("epoch=*.ckpt")
+        for file in folder.glob("epoch=*.ckpt")
         if (match := re.fullmatch(r"epoch=(\d+)", file.stem))
     }
-    if not epochs:
-        raise UserError(f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder")
-    return epochs[max(epochs)]
+    ages = sorted(folder.glob(f"{Path(prefer).stem}-*.ckpt"), key=lambda path: path.name)
+    return [
+        *filter(Path.exists, [earlier(folder / prefer, 0)]),
+        *ages,
+        *(epochs[number] for number in sorted(epochs, reverse=True)),
+    ]
+
+
+def find(path: str, *, prefer: str) -> tuple[Path, dict]:
+    """Load a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
+
+    Says so where a newer one is damaged. Raises UserError where none is whole.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        return place, load(place)
+    damaged: list[UserError] = []
+    for candidate in candidates(place, prefer):
+        try:
+            content = load(candidate)
+        except UserError as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
+            print(f"{error}; taking {candidate.name} instead", file=sys.stderr)
+        return candidate, content
+    if damaged:
+        raise UserError(f"--ckpt_path {path}: no checkpoint there is whole: {damaged[0]}")
+    raise UserError(f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder")
 
 
 def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:

@@ -4,10 +4,12 @@ Precedence: a flag on the command line > the checkpoint that is continued > the 
 default.
 """
 
+import argparse
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.errors import UserError
 from engine.flags import kl_anneal_type, tester_parser, trainer_parser
@@ -34,7 +36,19 @@ PLACE_FLAGS = (
     "wandb",
     "wandb_id",
     "store_visualization",
+    "resume",
+    "overwrite",
+    "split",
+    "GT",
+    "export_lab",
+    "no_sanity",
+    "make_gif",
 )
+
+
+# Flags that may change when the same command goes on: how long it trains and what it writes.
+LENGTH_FLAGS = ("num_epoch", "minutes", "per_save", "per_val", "keep", "save_every_minutes")
+RESUME_FLAGS = ("ckpt_path", "warm_start")  # where a run began: part of what it is
 
 
 def parse_explicit(parser: ArgumentParser, argv: Sequence[str] | None = None) -> dict:
@@ -65,6 +79,41 @@ def make_settings(
     return settings
 
 
+def stored_settings(content: dict, path: Path) -> dict:
+    """Return the settings a checkpoint holds, each checked as a flag is ({} for a lab file).
+
+    Raises UserError where one is not a value its flag would take.
+    """
+    stored = content.get("settings", {})
+    if not isinstance(stored, dict):
+        raise UserError(f"{path}: its settings are not a table of flags")
+    for action in tester_parser()._actions:
+        value = stored.get(action.dest, action.default)
+        if value is action.default or value == action.default or value is None:
+            continue
+        try:
+            _check_as_flag(action, value)
+        except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: its setting {action.dest} = {value!r}: {error}") from None
+    return stored
+
+
+def _check_as_flag(action: argparse.Action, value: Any) -> None:
+    """Raise what argparse raises where the flag would not take the value."""
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise ValueError("neither true nor false")
+        return
+    if action.dest == "holdout":
+        value = ":".join(map(str, value))
+    for item in value if action.nargs == "+" else [value]:
+        if not isinstance(item, str | int | float):
+            raise ValueError("not a number or a word")
+        parsed = action.type(str(item)) if action.type else item
+        if action.choices is not None and parsed not in action.choices:
+            raise ValueError(f"not one of {', '.join(map(str, action.choices))}")
+
+
 def complete(args: Namespace) -> Namespace:
     """Return settings for a Namespace made by the lab's own code, which lacks our flags."""
     given = vars(args) | {}
@@ -86,6 +135,18 @@ def check_model_flags(explicit: dict, stored: dict, path: Path) -> None:
                 f"--{name} {explicit[name]} contradicts {path}, whose model has "
                 f"{name} = {stored[name]}; leave the flag out, or use another checkpoint"
             )
+
+
+def identity(settings: Namespace) -> dict:
+    """Return the settings that make a run what it is: with the same, a command goes on with it."""
+    left_out = {*PLACE_FLAGS, *LENGTH_FLAGS} - {*RESUME_FLAGS}
+    return {name: value for name, value in as_plain(settings).items() if name not in left_out}
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """Return in words what differs between two identities, `name: old → new`."""
+    common = [name for name in new if name in old and old[name] != new[name]]
+    return [f"{name}: {old[name]} → {new[name]}" for name in common]
 
 
 def as_plain(settings: Namespace) -> dict:

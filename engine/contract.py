@@ -79,8 +79,11 @@ class TrainingData(Protocol):
     def batches_in(self, epoch: int) -> int:
         """Return how many batches the epoch has."""
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of the epoch, in an order that depends on (seed, epoch) alone."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of the epoch from number `first` on.
+
+        Their order depends on (seed, epoch) alone.
+        """
 
 
 def to_float(values: Tensor) -> Tensor:

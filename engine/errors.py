@@ -1,8 +1,11 @@
 """Errors that are the user's to mend: one line, no traceback, exit code 2."""
 
+import contextlib
 import functools
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class UserError(Exception):
@@ -10,14 +13,48 @@ class UserError(Exception):
 
 
 def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate the `main` of a script so that a UserError ends it with exit code 2."""
+    """Decorate the `main` of a script: a UserError ends it with exit code 2, no traceback.
+
+    SIGTERM and SIGINT end it with 143 and 130, what is open being closed; a reader of its output
+    that goes away (`| head`) does not end it with a traceback either.
+    """
 
     @functools.wraps(main)
     def wrapped() -> None:
+        with contextlib.suppress(ValueError):  # raised outside the main thread
+            signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
         try:
-            main()
+            with advising_on_memory():
+                main()
+            sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            sys.exit(1)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def advising_on_memory() -> Iterator[None]:
+    """Turn running out of memory, on any device, into a UserError that names what helps."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError) and not any(s in text for s in _OUT_OF_MEMORY):
+            raise
+        line = text.splitlines()[0][:200] if text else "MemoryError"
+        raise UserError(
+            f"out of memory ({line}); lower --batch_size, --train_vi_len or the widths "
+            "(--F_dim, --D_out_dim), or compute in --precision bf16"
+        ) from None
+
+
+# torch.OutOfMemoryError is a RuntimeError; the CPU's allocator has no class of its own.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

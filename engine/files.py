@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends.
 
-    Where the block raises, `path` stays as it was and nothing is left behind.
+    Where the block raises, `path` stays as it was and nothing is left behind. With `keep`, the
+    files it held before stay beside it as `NAME-1.SUFFIX` (the newest of them) to `NAME-keep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile, whose files are private: these are to have the permissions of any other.
@@ -22,7 +25,54 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep:
+            _keep_earlier(path, keep, temporary.with_suffix(".link.tmp"))
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def earlier(path: Path, age: int) -> Path:
+    """Return where `replacing(path, keep=…)` leaves the file of `age` writings ago."""
+    return path.with_stem(f"{path.stem}-{age}") if age else path
+
+
+def _keep_earlier(path: Path, keep: int, temporary: Path) -> None:
+    """Move every kept file on by one; `path` itself is never missing meanwhile."""
+    for age in range(keep, 0, -1):
+        newer = earlier(path, age - 1)
+        if newer.exists():
+            try:
+                os.link(newer, temporary)
+            except OSError:  # a file system without links
+                shutil.copy2(newer, temporary)
+            os.replace(temporary, earlier(path, age))
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the renaming to disk, where the system can."""
+    with contextlib.suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left; nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """Report a failed write and go on: a run is worth more than one of its pictures."""
+    try:
+        yield
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"{what} could not be written: {error.strerror}{place}; going on", file=sys.stderr)

@@ -63,8 +63,8 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     """Add every flag that both scripts take."""
     add = parser.add_argument_group("data").add_argument
     add("--DR", metavar="ROOT", help="dataset folder: holds train/, val/ and test/")
-    add("--frame_H", type=_number(int, 11), default=32, help="frame height in pixels")
-    add("--frame_W", type=_number(int, 11), default=64, help="frame width in pixels")
+    add("--frame_H", type=_number(int, 11, 4096), default=32, help="frame height in pixels")
+    add("--frame_W", type=_number(int, 11, 4096), default=64, help="frame width in pixels")
     add("--train_vi_len", type=_number(int, 2), default=16, help="frames of a training window")
     add("--val_vi_len", type=_number(int, 2), default=630, help="frames of a validation sequence")
     add("--partial", type=fraction, default=1.0, help="use this first part of the training frames")
@@ -112,10 +112,10 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add("--gpu", type=int, help="accepted and ignored, as in the lab; see --device")
 
     add = parser.add_argument_group("model").add_argument
-    add("--F_dim", type=_number(int, 8), default=128, help="frame feature channels")
-    add("--L_dim", type=_number(int, 2), default=32, help="pose feature channels")
-    add("--N_dim", type=_number(int, 4), default=12, help="latent channels")
-    add("--D_out_dim", type=_number(int, 8), default=192, help="fused feature channels")
+    add("--F_dim", type=_number(int, 8, 4096), default=128, help="frame feature channels")
+    add("--L_dim", type=_number(int, 2, 4096), default=32, help="pose feature channels")
+    add("--N_dim", type=_number(int, 4, 4096), default=12, help="latent channels")
+    add("--D_out_dim", type=_number(int, 8, 4096), default=192, help="fused feature channels")
     add(
         "--output_activation",
         choices=["sigmoid", "clamp", "none"],
@@ -217,6 +217,14 @@ def _add_trainer_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("training").add_argument
     add("--per_save", type=count, default=3, help="write epoch=N.ckpt every so many epochs")
     add("--per_val", type=count, default=1, help="validate every so many epochs, and at the end")
+    add(
+        "--resume",
+        choices=["auto", "never"],
+        default="auto",
+        help="auto: go on where --save_root holds a run with these settings; never: begin anew",
+    )
+    add("--save_every_minutes", type=positive, default=1.0, help="minutes between resume points")
+    add("--keep", type=count, default=2, help="resume points to keep: last.ckpt and those before")
     add("--warm_start", metavar="CKPT", help="start from the weights of this checkpoint alone")
     add("--test", action="store_true", help="validate --ckpt_path and stop")
     add = parser.add_argument_group("logging").add_argument
@@ -229,6 +237,11 @@ def _add_tester_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("testing").add_argument
     add("--split", choices=["test", "val"], default="test", help="which sequences to roll out")
     add("--GT", metavar="DIR", help="true test frames, K/N.png (default: test/test_gt if there)")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of another run in --save_root",
+    )
     add("--export_lab", metavar="FILE", help="write the checkpoint as the lab's code loads it")
     add("--no_sanity", action="store_true", help="accepted and ignored, as in the lab")
     add("--make_gif", action="store_true", help="accepted; GIFs are always written")

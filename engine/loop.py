@@ -1,24 +1,28 @@
-"""The training loop: schedules → batches → log → validate → save, epoch by epoch."""
+"""The training loop: schedules → batches → validate → log → save, epoch by epoch."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from engine import checkpoint
 from engine.contract import Clip, TrainingData
 from engine.errors import UserError
+from engine.files import going_on
+from engine.guard import LIMIT
 from engine.outputs import write_gif
 from engine.replay import Replay
 from engine.run import Run
+from engine.saver import Saver
+from engine.signals import Interrupted, StopRequest
 from engine.tracking import Tracker
-from engine.validation import validate
+from engine.validation import Validation, validate
 
-SECONDS_PER_SAVE = 60  # between last.ckpt and the next, where epochs are shorter
 SECONDS_PER_REFRESH = 0.5  # how often the bar reads metrics off the device
+STEPS_PER_CHECK = 16  # how often the host asks whether training has diverged
 
 
 def train(
@@ -29,41 +33,85 @@ def train(
     folder: Path,
     constants: dict[str, float],
 ) -> None:
-    """Train `run` to the last epoch of its settings.
+    """Train `run` to the last epoch of its settings, or until a signal asks to stop.
 
     sets: clips to validate on by name; the first set chooses `best.ckpt`. constants: figures
     that go into every row of the log, such as baselines. Files go to `folder`.
+
+    Raises SystemExit with 143 or 130 after a signal, with everything saved; UserError where
+    training diverges or the last checkpoint cannot be written.
     """
     settings = run.settings
     run.replay = begin_replay(run, data) if settings.replay else None
-    judge = {"set": next(iter(sets)), "holdout": list(settings.holdout or ())}
+    run.best = begin_best(run, next(iter(sets)), folder)
+    saver = Saver(folder, settings.keep, settings.save_every_minutes)
+    with StopRequest() as stop, progress_bar(run, data) as bar:
+        try:
+            while not run.finished and not stop.requested:
+                train_epoch(run, data, bar, saver, stop)
+                with contextlib.suppress(Interrupted):
+                    end_epoch(run, sets, tracker, saver, stop, bar, constants)
+            if stop.requested:
+                saver.save({checkpoint.LAST: run.resume_state()})
+        finally:
+            saver.close()
+    if stop.requested:
+        print(f"stopped at step {run.step}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(stop.exit_code)
+    if saver.failed:
+        raise UserError(f"the last checkpoint could not be written: {saver.failed}")
+
+
+def end_epoch(
+    run: Run,
+    sets: dict[str, list[Clip]],
+    tracker: Tracker,
+    saver: Saver,
+    stop: StopRequest,
+    bar: tqdm,
+    constants: dict[str, float],
+) -> None:
+    """Validate, log and save after an epoch. A signal during the validation leaves it undone.
+
+    Raises Interrupted then; the epoch counts as begun, and all of this comes when it is resumed.
+    """
+    settings, epoch = run.settings, run.epoch
+    row = {"epoch": epoch, "step": run.step} | run.so_far.means() | constants
+    last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
+    validates = (epoch + 1) % settings.per_val == 0 or last
+    gifs: dict[str, Path] = {}
+    if validates:
+        with stop.interruptible():
+            found = {
+                name: validate(run.model, c, settings, run.compute) for name, c in sets.items()
+            }
+        for name, validation in found.items():
+            row |= validation.row(name)
+        psnr = row[f"{run.best['set']}_psnr"]
+        if psnr > run.best["psnr"]:
+            run.best = run.best | {"psnr": psnr, "epoch": epoch}
+        gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
+    run.end_epoch()
+    tracker.log(row, gifs)
+    if gifs or settings.per_val == 1:
+        say(bar, summary(row, progress(run), run.best["set"]))
+
+    state, files = run.state(), {}
+    if epoch % settings.per_save == 0 or last:
+        files[f"epoch={epoch}.ckpt"] = state
+    if run.best["epoch"] == epoch:
+        files[checkpoint.BEST] = state
+    if files or validates or saver.due:
+        saver.save(files | {checkpoint.LAST: state | run.resume_state()})
+
+
+def begin_best(run: Run, judge: str, folder: Path) -> dict:
+    """Return the best score so far, or none where it was another set's, which says nothing."""
+    begun = {"set": judge, "holdout": list(run.settings.holdout or ())}
     goes_on = run.best is not None and (folder / checkpoint.BEST).exists()
-    if not goes_on or any(run.best.get(key) != value for key, value in judge.items()):
-        run.best = judge | {"psnr": float("-inf"), "epoch": -1}  # scores of other sets say nothing
-    saved = time.perf_counter()
-    with progress_bar(run, data) as bar:
-        while not run.finished:
-            epoch = run.epoch
-            row = {"epoch": epoch} | train_epoch(run, data, bar) | constants
-
-            run.epoch += 1
-            last = run.finished
-            gifs: dict[str, Path] = {}
-            if run.epoch % settings.per_val == 0 or last:
-                figures, gifs = validate_epoch(run, sets, folder, epoch)
-                row |= figures
-            tracker.log(row, gifs)
-            if gifs or settings.per_val == 1:
-                say(bar, summary(row, progress(run), next(iter(sets))))
-
-            kept = epoch % settings.per_save == 0 or last
-            if kept:
-                checkpoint.save(folder / f"epoch={epoch}.ckpt", run.state())
-            if run.best["epoch"] == epoch:
-                checkpoint.save(folder / checkpoint.BEST, run.state())
-            if kept or gifs or time.perf_counter() - saved > SECONDS_PER_SAVE:
-                saved = time.perf_counter()
-                checkpoint.save(folder / checkpoint.LAST, run.resume_state())
+    if goes_on and all(run.best.get(key) == value for key, value in begun.items()):
+        return run.best
+    return begun | {"psnr": float("-inf"), "epoch": -1}
 
 
 def begin_replay(run: Run, data: TrainingData) -> Replay:
@@ -80,44 +128,59 @@ def begin_replay(run: Run, data: TrainingData) -> Replay:
     return Replay(run.replay.frames.to(data.frames.device))
 
 
-def train_epoch(run: Run, data: TrainingData, bar: tqdm) -> dict[str, float]:
-    """Train one epoch, or what the time leaves of it, and return the means of its metrics.
+def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: StopRequest) -> None:
+    """Train what is left of the epoch, or what time and signals leave of it.
 
     The metrics stay on the device and are read at the end, and now and then for the bar.
     """
     run.model.train()
+    so_far = run.so_far
     weight = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
-    sums: dict[str, Tensor] = {}
-    scheduled: dict[str, float] = {}
-    steps = frames = forced_steps = 0
-    before, refreshed, began = run.seconds, 0.0, time.perf_counter()
-    for index, batch in enumerate(data.batches(run.epoch)):
+    refreshed = mark = time.perf_counter()
+    for batch in data.batches(run.epoch, so_far.batches):
+        if stop.requested or (so_far.batches and run.time_is_up):
+            break
         scheduled = run.schedule()
-        forced = run.teacher_forcing(index, batch.frames.shape[1] - 1)
+        forced = run.teacher_forcing(so_far.batches, batch.frames.shape[1] - 1)
         metrics = run.train_step(batch, forced, weight.fill_(scheduled["beta"]))
 
-        sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
-        steps += 1
-        frames += batch.frames.shape[0] * batch.frames.shape[1]
-        forced_steps += sum(forced) / len(forced)
-        run.seconds = before + time.perf_counter() - began
+        so_far.add(batch, forced, metrics)
+        so_far.scheduled = scheduled
+        now = time.perf_counter()
+        run.seconds += now - mark
+        so_far.seconds += now - mark
+        mark = now
         bar.update()
-        if not bar.disable and run.seconds - refreshed > SECONDS_PER_REFRESH:
-            refreshed = run.seconds
-            bar.set_description(progress(run), refresh=False)
-            bar.set_postfix_str(
-                f"loss {float(metrics['loss']):.4g}, β {scheduled['beta']:.3g}, "
-                f"tfr {scheduled['tfr']:.2f}, lr {scheduled['lr']:.2g}, "
-                f"{frames / (run.seconds - before):.0f} frames/s"
-            )
-        if run.settings.minutes is not None and run.finished:
-            break
-    means = {name: float(value) / steps for name, value in sums.items()}
-    run.seconds = before + time.perf_counter() - began
-    means |= scheduled
-    means |= {"step": run.step, "teacher_forced": forced_steps / steps}
-    seconds = run.seconds - before
-    return means | {"seconds": seconds, "frames_per_second": frames / seconds}
+        if not bar.disable and now - refreshed > SECONDS_PER_REFRESH:
+            refreshed = now
+            refresh(bar, run, float(metrics["loss"]))
+        if run.step % STEPS_PER_CHECK == 0 and run.guard.diverged:
+            raise diverged(run, saver)
+        if saver.due and not run.guard.diverging:
+            saver.save({checkpoint.LAST: run.resume_state()})
+
+
+def diverged(run: Run, saver: Saver) -> UserError:
+    """Return what to tell where no step changes the weights any more."""
+    saver.wait()
+    saved = [path.name for path in checkpoint.candidates(saver.folder)]
+    saved += [checkpoint.BEST] if (saver.folder / checkpoint.BEST).exists() else []
+    before = f"of before there are {', '.join(saved)}" if saved else "nothing was saved before"
+    return UserError(
+        f"training diverged: no finite loss in the {LIMIT} steps up to step {run.step}; in "
+        f"{saver.folder} {before}. Train with a lower --lr or --max_norm, or with --precision "
+        "fp32; --ckpt_path goes on from a checkpoint"
+    )
+
+
+def refresh(bar: tqdm, run: Run, loss: float) -> None:
+    """Show on the bar how the run stands."""
+    scheduled, so_far = run.so_far.scheduled, run.so_far
+    bar.set_description(progress(run), refresh=False)
+    bar.set_postfix_str(
+        f"loss {loss:.4g}, β {scheduled['beta']:.3g}, tfr {scheduled['tfr']:.2f}, "
+        f"lr {scheduled['lr']:.2g}, {so_far.frames / so_far.seconds:.0f} frames/s"
+    )
 
 
 def progress_bar(run: Run, data: TrainingData) -> tqdm:
@@ -134,22 +197,14 @@ def progress(run: Run) -> str:
     return f"epoch {run.epoch}, {run.seconds / 60:.1f} of {run.settings.minutes:g} min"
 
 
-def validate_epoch(
-    run: Run, sets: dict[str, list[Clip]], folder: Path, epoch: int
-) -> tuple[dict[str, float], dict[str, Path]]:
-    """Validate on every set, note the best epoch, and write the GIF of each set's first clip."""
-    row: dict[str, float] = {}
-    gifs: dict[str, Path] = {}
-    for name, clips in sets.items():
-        found = validate(run.model, clips, run.settings, run.compute)
-        row |= found.row(name)
-        psnr = row[f"{name}_psnr"]
-        if name == run.best["set"] and psnr > run.best["psnr"]:
-            run.best |= {"psnr": psnr, "epoch": epoch}
-        kept = f"_epoch={epoch}" if run.settings.store_visualization else ""
-        gifs[f"{name}_gif"] = folder / f"{name}{kept}.gif"
-        write_gif(gifs[f"{name}_gif"], found.predictions[0])
-    return row, gifs
+def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:
+    """Write the GIF of each set's first clip, one a validation where `epoch` is given."""
+    kept = "" if epoch is None else f"_epoch={epoch}"
+    gifs = {f"{name}_gif": folder / f"{name}{kept}.gif" for name in found}
+    for path, validation in zip(gifs.values(), found.values()):
+        with going_on(path.name):
+            write_gif(path, validation.predictions[0])
+    return {name: path for name, path in gifs.items() if path.exists()}
 
 
 def summary(row: dict[str, float], progress: str, judge: str) -> str:

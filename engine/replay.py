@@ -38,7 +38,11 @@ class Replay:
         chosen = [true if forced else kept for forced in teacher_forcing]
         return torch.stack([source[:, t] for t, source in enumerate(chosen)], dim=1)
 
-    def keep(self, batch: Batch, predictions: Tensor) -> None:
-        """Keep the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window."""
-        pixels = to_uint8(predictions).permute(1, 0, 3, 4, 2).to(self.frames.device)
-        self.frames[batch.index[1:]] = pixels
+    def keep(self, batch: Batch, predictions: Tensor, finite: Tensor) -> None:
+        """Keep the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window.
+
+        Where `finite`, a boolean scalar, is not set, what was kept before stays.
+        """
+        index, home = batch.index[1:], self.frames.device
+        pixels = to_uint8(predictions).permute(1, 0, 3, 4, 2).to(home)
+        self.frames[index] = torch.where(finite.to(home), pixels, self.frames[index])

@@ -1,6 +1,7 @@
 """A training run: the model, its optimizer and its counters, which is all a checkpoint holds."""
 
 from argparse import Namespace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,16 +12,47 @@ from engine import checkpoint
 from engine.config import as_plain
 from engine.contract import Batch
 from engine.device import Compute
+from engine.errors import UserError
+from engine.guard import Guard
+from engine.optimizer import make_optimizer
 from engine.randomness import Stream, normal, numpy_generator
 from engine.replay import Replay
 from engine.schedules import kl_beta, learning_rate, learning_rate_shape, teacher_forcing_ratio
 
 
+@dataclass
+class EpochSums:
+    """What the epoch that is being trained has summed up so far."""
+
+    batches: int = 0
+    frames: int = 0
+    forced: float = 0.0  # teacher-forced share of each batch
+    seconds: float = 0.0
+    scheduled: dict[str, float] = field(default_factory=dict)  # of the latest step
+    metrics: dict[str, Tensor] = field(default_factory=dict)  # on the device
+
+    def add(self, batch: Batch, forced: list[bool], metrics: dict[str, Tensor]) -> None:
+        """Count one step. Nothing is read off the device."""
+        self.batches += 1
+        self.frames += batch.frames.shape[0] * batch.frames.shape[1]
+        self.forced += sum(forced) / len(forced)
+        self.metrics = {k: self.metrics.get(k, 0) + value for k, value in metrics.items()}
+
+    def means(self) -> dict[str, float]:
+        """Return the means over the steps that were not skipped, and the rest of a log row."""
+        sums = {name: float(value) for name, value in self.metrics.items()}
+        skipped = sums.pop("skipped")
+        taken = self.batches - skipped
+        means = {k: value / taken if taken else float("nan") for k, value in sums.items()}
+        means |= self.scheduled | {"skipped": skipped, "teacher_forced": self.forced / self.batches}
+        return means | {"seconds": self.seconds, "frames_per_second": self.frames / self.seconds}
+
+
 class Run:
     """Takes training steps and turns into a checkpoint and back.
 
-    `epoch` is the next epoch to train and `step` the number of steps taken; with the settings
-    they determine every schedule and every random draw.
+    `epoch` is the epoch to train, `so_far` what of it is done, and `step` the number of steps
+    taken; with the settings they determine every schedule and every random draw.
     """
 
     def __init__(self, model: nn.Module, settings: Namespace, compute: Compute):
@@ -28,7 +60,10 @@ class Run:
         self.settings = settings
         self.compute = compute
         self.optimizer = make_optimizer(model, settings)
+        self.guard = Guard(model, self.optimizer)
+        self.identity: dict = {}  # settings and data that make this run what it is
         self.epoch = 0
+        self.so_far = EpochSums()
         self.step = 0
         self.seconds = 0.0  # spent training, which `--minutes` counts
         self.replay: Replay | None = None
@@ -37,10 +72,15 @@ class Run:
     def train_step(
         self, batch: Batch, teacher_forcing: list[bool], kl_beta: Tensor | float
     ) -> dict[str, Tensor]:
-        """Take one optimizer step; the metrics stay on the device."""
+        """Take one optimizer step; the metrics stay on the device.
+
+        Where the loss or a gradient is not finite the step changes nothing, and the metrics are 0
+        but for `skipped`.
+        """
         noise = self._posterior_noise(batch)
         replay = self.replay if batch.index is not None else None
         previous = replay.previous(batch, teacher_forcing) if replay else None
+        self.guard.remember()
         with self.compute.autocast():
             loss, metrics, predictions = self.model.loss(
                 batch.frames,
@@ -51,14 +91,17 @@ class Run:
                 bptt=self.settings.bptt,
                 previous=previous,
             )
-        if replay:
-            replay.keep(batch, predictions)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = clip_grad_norm_(self.model.parameters(), self.settings.max_norm)
-        self.optimizer.step()
+        norm = clip_grad_norm_(self.model.parameters(), self.settings.max_norm).detach()
+        finite = loss.detach().isfinite() & norm.isfinite()
+        self.guard.step(finite)
+        if replay:
+            replay.keep(batch, predictions, finite)
         self.step += 1
-        return metrics | {"grad_norm": norm.detach()}
+        metrics = metrics | {"grad_norm": norm}
+        metrics = {name: torch.where(finite, value, 0) for name, value in metrics.items()}
+        return metrics | {"skipped": (~finite).float()}
 
     def _posterior_noise(self, batch: Batch) -> Tensor:
         B, T = batch.frames.shape[:2]
@@ -85,9 +128,19 @@ class Run:
         return self.settings.num_epoch * min(1.0, spent)
 
     @property
-    def finished(self) -> bool:
+    def time_is_up(self) -> bool:
         """True where the schedules have come to their end."""
         return self.position >= self.settings.num_epoch
+
+    @property
+    def finished(self) -> bool:
+        """True where they have, and no epoch is left half done."""
+        return self.time_is_up and self.so_far.batches == 0
+
+    def end_epoch(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch += 1
+        self.so_far = EpochSums()
 
     def schedule(self) -> dict[str, float]:
         """Set the learning rate of the next step; return it with β and teacher forcing ratio."""
@@ -108,9 +161,9 @@ class Run:
     # ------------------------------------------------------------- checkpoints
 
     def state(self) -> dict:
-        """Return the checkpoint after the last whole epoch: the lab's keys and ours.
+        """Return the checkpoint: the lab's keys and ours.
 
-        It lacks the replay, which is as large as the data; see `resume_state`.
+        It lacks what is of no use after the epoch or is as large as the data; see `resume_state`.
         """
         last_epoch = self.epoch - 1
         at = max(0, last_epoch) if self.settings.minutes is None else self.position
@@ -125,12 +178,14 @@ class Run:
             "seconds": self.seconds,
             "best": self.best,
             "settings": as_plain(self.settings),
+            "identity": self.identity,
         }
 
     def resume_state(self) -> dict:
-        """Return what an exact continuation needs: the checkpoint and the kept predictions."""
+        """Return what an exact continuation needs: also the begun epoch and the replay."""
         replay = {"replay": self.replay.frames} if self.replay else {}
-        return self.state() | replay
+        so_far = {"so_far": vars(self.so_far) | {}} if self.so_far.batches else {}
+        return self.state() | so_far | replay
 
     def restore(self, content: dict, path: Path) -> None:
         """Go on from a checkpoint: exactly from one of ours, from a lab file as it allows.
@@ -139,14 +194,16 @@ class Run:
         are set so that at its epoch they have its values; they go on from there.
         """
         checkpoint.load_weights(self.model, content, path)
-        if checkpoint.is_ours(content):
-            self._restore_optimizer(content)
-            self.epoch, self.step = content["last_epoch"] + 1, content["step"]
-            self.seconds = content.get("seconds", 0.0)
-            self.best = content["best"]
-            if "replay" in content:
-                self.replay = Replay(content["replay"])
-            return
+        restore = self._restore_ours if checkpoint.is_ours(content) else self._restore_lab
+        try:
+            restore(content)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"{path}: an entry is not what a run stores ({error!r}); --warm_start takes the "
+                "weights alone"
+            ) from None
+
+    def _restore_lab(self, content: dict) -> None:
         settings, last = self.settings, int(content.get("last_epoch", -1))
         self.epoch = last + 1
         at = max(0, last) if settings.minutes is None else 0
@@ -156,6 +213,18 @@ class Run:
             decays = max(0, at - settings.tfr_sde + 1)
             settings.tfr = float(content["tfr"]) + settings.tfr_d_step * decays
 
+    def _restore_ours(self, content: dict) -> None:
+        self._restore_optimizer(content)
+        self.epoch, self.step = int(content["last_epoch"]) + 1, int(content["step"])
+        self.seconds = float(content.get("seconds", 0.0))
+        self.best = content["best"]
+        if "so_far" in content:
+            self.so_far = EpochSums(**content["so_far"])
+            device, metrics = self.compute.device, self.so_far.metrics
+            self.so_far.metrics = {name: value.to(device) for name, value in metrics.items()}
+        if "replay" in content:
+            self.replay = Replay(content["replay"])
+
     def _restore_optimizer(self, content: dict) -> None:
         """Take the optimizer's state, unless it is another optimizer's; decay is that of now."""
         stored = content["settings"]["optim"]
@@ -164,21 +233,9 @@ class Run:
             return
         decay = self.optimizer.param_groups[0]["weight_decay"]
         self.optimizer.load_state_dict(content["optimizer"])
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                if name != "step" and value.shape != parameter.shape:
+                    raise ValueError(f"{name} of the optimizer has shape {tuple(value.shape)}")
         for group in self.optimizer.param_groups:
             group["weight_decay"] = decay
-
-
-def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
-    """Return the optimizer of `--optim`; Adam and AdamW in their fused form."""
-    decay = settings.weight_decay
-    if decay is None:
-        decay = 0.01 if settings.optim == "AdamW" else 0.0
-    arguments = {"lr": settings.lr, "weight_decay": decay}
-    match settings.optim:
-        case "Adam":
-            return torch.optim.Adam(model.parameters(), fused=True, **arguments)
-        case "AdamW":
-            return torch.optim.AdamW(model.parameters(), fused=True, **arguments)
-        case "RMSprop":
-            return torch.optim.RMSprop(model.parameters(), **arguments)
-    raise ValueError(f"unknown optimizer {settings.optim!r}")

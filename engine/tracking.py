@@ -1,47 +1,57 @@
 """Where a run's figures go: a CSV in the run folder, the terminal, and wandb where asked for."""
 
 import csv
+import io
 import os
 import sys
 from pathlib import Path
+
+from engine.errors import UserError
+from engine.files import going_on, replacing
 
 METRICS_FILE = "metrics.csv"
 
 
 class CsvLog:
-    """One row per epoch. A continued run drops the rows from its first epoch on and goes on."""
+    """One row per epoch. A continued run drops the rows from its first epoch on and goes on.
+
+    The file is written anew with every row, whole or not at all; where that fails, the row is in
+    the next writing.
+    """
 
     def __init__(self, path: Path, first_epoch: int):
         self.path = path
-        self._fields: list[str] | None = None
-        if path.exists():
-            fields, rows = self._read()
-            self._write(fields, [row for row in rows if int(row["epoch"]) < first_epoch], "w")
+        rows = read_log(path) if path.exists() else []
+        self._rows = [row for row in rows if int(row["epoch"]) < first_epoch]
+        if len(self._rows) < len(rows):
+            self._write()
 
     def add(self, row: dict) -> None:
-        """Append a row. The columns are those of the file, else of the first row."""
-        if self._fields is None or not set(row) <= set(self._fields):
-            self._extend(list(row))
-        self._write(self._fields, [row], "a")
+        """Append a row; columns that earlier rows lack are empty there."""
+        self._rows.append(row)
+        self._write()
 
-    def _extend(self, fields: list[str]) -> None:
-        """Rewrite the file with columns it lacks."""
-        old, rows = self._read() if self.path.exists() else ([], [])
-        self._write(list(dict.fromkeys([*old, *fields])), rows, "w")
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with going_on(self.path.name), replacing(self.path) as file:
+            file.write(text.getvalue().encode())
 
-    def _read(self) -> tuple[list[str], list[dict]]:
-        """Return the columns and the rows of the file."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
 
-    def _write(self, fields: list[str], rows: list[dict], mode: str) -> None:
-        self._fields = fields
-        with self.path.open(mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fields)
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(rows)
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's log. Raises UserError where a row is not one of an epoch."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, start=2):
+        if None in row or not (row.get("epoch") or "").isdecimal():
+            raise UserError(
+                f"{path}: line {number} is not a row of a run's log; move the file away, or train "
+                "with --resume never, which sets it aside"
+            )
+    return rows
 
 
 class NoWandb:

@@ -255,8 +255,3 @@ def test_a_checkpoint_that_runs_code_is_refused_unrun(refused, root, tmp_path):
     assert not canary.exists()
     pickle.loads(path.read_bytes())  # the canary works: freely unpickled, the file does run
     assert canary.exists()
-
-
-def test_a_finished_run_says_how_to_train_on(refused, root, ours):
-    message = refused(Trainer, *trainer_flags(root, "--ckpt_path", ours, "--num_epoch", "1"))
-    assert "--num_epoch" in message

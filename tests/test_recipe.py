@@ -126,7 +126,7 @@ def test_replay_keeps_predictions_and_hands_them_out():
     torch.testing.assert_close(replay.previous(batch, [False, False]), frames[:, :-1])
 
     predictions = torch.rand(2, 2, 3, 4, 5)  # of frames 3, 4 and 8, 9
-    replay.keep(batch, predictions)
+    replay.keep(batch, predictions, torch.tensor(True))
     kept = replay.frames.permute(0, 3, 1, 2)
     assert torch.equal(kept[4], to_uint8(predictions[0, 1]))
     assert torch.equal(kept[8], to_uint8(predictions[1, 0]))

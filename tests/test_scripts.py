@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -18,26 +14,7 @@ from PIL import Image
 import Tester
 import Trainer
 from engine import checkpoint, config
-
-ROOT = Path(__file__).parents[1]
-TINY = "--F_dim 8 --L_dim 2 --N_dim 4 --D_out_dim 8 --train_vi_len 4 --batch_size 2 --device cpu"
-
-
-def run(script: str, flags: str, **environment) -> subprocess.CompletedProcess:
-    """Run a script with the flags as one line of shell."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *shlex.split(flags)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )
-
-
-def good(done: subprocess.CompletedProcess) -> str:
-    """Return what a run printed, which must have ended well."""
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.scripts import TINY, good, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +29,6 @@ def trained(dance_root, tmp_path_factory) -> Path:
         )
     )
     return folder
-
-
-def rows_of(folder: Path) -> list[dict]:
-    with (folder / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 # -------------------------------------------------------------------- Trainer
@@ -120,8 +92,10 @@ def test_the_same_seed_repeats_and_another_does_not(dance_root, tmp_path):
 
 
 def test_an_earlier_run_in_the_folder_is_set_aside(dance_root, tmp_path):
-    for _ in range(2):
-        good(run("Trainer.py", f"--DR {dance_root} --save_root {tmp_path} {TINY} --num_epoch 1"))
+    for lr in (1e-3, 2e-3):
+        flags = f"{TINY} --num_epoch 1 --lr {lr}"
+        said = good(run("Trainer.py", f"--DR {dance_root} --save_root {tmp_path} {flags}"))
+    assert "lr: 0.001 → 0.002" in said
     (aside,) = tmp_path.glob("previous-*")
     assert {"last.ckpt", "metrics.csv", "settings.json"} <= {p.name for p in aside.iterdir()}
     assert len(rows_of(tmp_path)) == 1

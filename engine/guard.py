@@ -1,0 +1,47 @@
+"""Steps whose loss or gradient is not finite are left without effect, and counted."""
+
+import torch
+from torch import Tensor, nn
+
+LIMIT = 20  # such steps in a row, after which training has diverged and stops
+
+
+class Guard:
+    """Takes the optimizer's steps, but for those that would spoil the weights.
+
+    Nothing is read back from the device: where a step is not finite, the fused optimizers leave
+    weights and state alone by the flag that gradient scaling uses, and the buffers (the running
+    statistics of BatchNorm) are put back.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+        self.model = model
+        self.optimizer = optimizer
+        self.skipped_in_a_row: Tensor | int = 0
+        self._buffers: list[Tensor] = []
+
+    def remember(self) -> None:
+        """Note the buffers as they are before the forward pass."""
+        self._buffers = [buffer.clone() for buffer in self.model.buffers()]
+
+    def step(self, finite: Tensor) -> None:
+        """Take the optimizer's step where `finite`, a boolean scalar on the device, is set."""
+        skipped = (~finite).float()
+        if self.optimizer.defaults.get("fused"):
+            self.optimizer.found_inf = skipped
+            self.optimizer.step()
+        elif bool(finite):  # RMSprop knows no such flag; here the host waits
+            self.optimizer.step()
+        for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
+            buffer.copy_(torch.where(finite, buffer, before))
+        self.skipped_in_a_row = (self.skipped_in_a_row + skipped) * skipped
+
+    @property
+    def diverging(self) -> bool:
+        """True where the latest step was skipped; reads the counter off the device."""
+        return float(self.skipped_in_a_row) > 0
+
+    @property
+    def diverged(self) -> bool:
+        """True after `LIMIT` skipped steps in a row; reads the counter off the device."""
+        return float(self.skipped_in_a_row) >= LIMIT

@@ -1,0 +1,22 @@
+"""The optimizer that the flags ask for."""
+
+from argparse import Namespace
+
+import torch
+from torch import nn
+
+
+def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
+    """Return the optimizer of `--optim`; Adam and AdamW in their fused form."""
+    decay = settings.weight_decay
+    if decay is None:
+        decay = 0.01 if settings.optim == "AdamW" else 0.0
+    arguments = {"lr": settings.lr, "weight_decay": decay}
+    match settings.optim:
+        case "Adam":
+            return torch.optim.Adam(model.parameters(), fused=True, **arguments)
+        case "AdamW":
+            return torch.optim.AdamW(model.parameters(), fused=True, **arguments)
+        case "RMSprop":
+            return torch.optim.RMSprop(model.parameters(), **arguments)
+    raise ValueError(f"unknown optimizer {settings.optim!r}")

@@ -1,0 +1,73 @@
+"""The scripts as a user runs them: as processes, from the command line."""
+
+import csv
+import multiprocessing
+import os
+import resource
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TINY = "--F_dim 8 --L_dim 2 --N_dim 4 --D_out_dim 8 --train_vi_len 4 --batch_size 2 --device cpu"
+
+
+def run(script: str, flags: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a script with the flags as one line of shell."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *shlex.split(flags)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def good(done: subprocess.CompletedProcess) -> str:
+    """Return what a run printed, which must have ended well."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows_of(folder: Path) -> list[dict]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def start_training(
+    flags: str, output: Path, largest_file: int | None = None
+) -> multiprocessing.Process:
+    """Start a Trainer in a process that has imported torch already, so that many are cheap.
+
+    What it prints is appended to `output`. With `largest_file`, in bytes, writing beyond that
+    fails, as it does on a full disk.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["Trainer"])
+    process = context.Process(target=_train, args=(flags, output, largest_file))
+    process.start()
+    return process
+
+
+def train(flags: str, output: Path, largest_file: int | None = None) -> tuple[int, str]:
+    """Run a Trainer in such a process; return its exit code and what it printed."""
+    before = output.stat().st_size if output.exists() else 0
+    process = start_training(flags, output, largest_file)
+    process.join(300)
+    return process.exitcode, output.read_text()[before:]
+
+
+def _train(flags: str, output: Path, largest_file: int | None) -> None:
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    descriptor = os.open(output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    import torch
+
+    import Trainer
+
+    torch.set_num_threads(1)
+    sys.argv = ["Trainer.py", *shlex.split(flags)]
+    Trainer.main()
