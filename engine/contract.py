@@ -22,11 +22,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """One sequence to roll out. `frames` may hold the first frame alone, as in a test set."""
+    """One sequence to roll out. `frames` may hold the known frames alone, as in a test set."""
 
     name: str
-    frames: Tensor  # (1 or T, C, H, W) uint8
+    frames: Tensor  # (n_past or T, C, H, W) uint8
     conditions: Tensor  # (T, …) uint8 pictures, or float32
+    n_past: int = 1  # known frames; the others are to be predicted
 
     def __len__(self) -> int:
         return len(self.conditions)

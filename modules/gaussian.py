@@ -20,3 +20,13 @@ def kl_criterion(mu: Tensor, logvar: Tensor, batch_size: int) -> Tensor:
     Kingma & Welling 2014, appendix B. `mu` and `logvar` have one shape, (B, …).
     """
     return -0.5 * torch.sum(1 + logvar - mu.square() - logvar.exp()) / batch_size
+
+
+def kl_between(mu: Tensor, logvar: Tensor, prior_mu: Tensor, prior_logvar: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(μ_p, σ_p²)) in nats, summed over every dimension; all of one shape.
+
+    With a prior of zeros, N(0, I), it is that of `kl_criterion`.
+    """
+    ratio = torch.exp(logvar - prior_logvar)
+    distance = (mu - prior_mu).square() * torch.exp(-prior_logvar)
+    return 0.5 * torch.sum(prior_logvar - logvar + ratio + distance - 1)

@@ -1,0 +1,43 @@
+"""Decoded frames on their way to the device."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.cache import decoded_frames
+from engine.contract import to_float
+
+
+def decode(settings, paths: list[Path]) -> np.ndarray:
+    """Return (frames, H, W, 3) uint8 through the cache."""
+    return decoded_frames(
+        paths,
+        settings.frame_H,
+        settings.frame_W,
+        Path(settings.cache_dir) if settings.cache_dir else None,
+        settings.num_workers,
+    )
+
+
+def place(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Put decoded frames on the device where they take at most a quarter of its free memory."""
+    frames = torch.from_numpy(pixels)
+    if device.type != "cuda":
+        return frames
+    free, _ = torch.cuda.mem_get_info(device)
+    return frames.to(device) if frames.numel() < free / 4 else frames
+
+
+def gather(frames: Tensor, index: Tensor, device: torch.device) -> Tensor:
+    """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colours last in memory."""
+    pixels = frames[index]
+    if device.type == "cuda" and not pixels.is_cuda:
+        pixels = pixels.pin_memory()  # the copy then does not stop the host
+    return to_float(pixels.to(device, non_blocking=True)).permute(1, 0, 4, 2, 3)
+
+
+def images(pixels: np.ndarray) -> Tensor:
+    """(T, H, W, 3) → (T, 3, H, W) without a copy."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
