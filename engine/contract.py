@@ -64,12 +64,25 @@ class Model(Protocol):
         """Encode (B, T, …) once for a whole roll-out; the result is (B, T, …) too."""
 
     def initial_state(self, first_frames: Tensor) -> Any:
-        """Return the state before the first prediction from the frames (B, C, H, W)."""
+        """Return the state before the first step from the frames (B, C, H, W)."""
+
+    def observe(
+        self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor, known: Tensor
+    ) -> Any:
+        """Return the state after a step whose next frame is known, (B, C, H, W)."""
 
     def predict(
-        self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
+        self,
+        frame: Tensor,
+        condition: Tensor,
+        state: Any,
+        noise: Tensor,
+        truth: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
-        """Return the next frame and state; noise is (B, *latent_shape)."""
+        """Return the next frame and state; noise is (B, *latent_shape).
+
+        The latent is the prior's, or that of the posterior where the true next frame is given.
+        """
 
 
 class TrainingData(Protocol):

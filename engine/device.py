@@ -1,6 +1,8 @@
 """Where and in which precision a model computes."""
 
+import ctypes
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -52,6 +54,8 @@ class Compute:
         it would take minutes to compile.
         """
         model.to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.compiled:
             # Training with and without teacher forcing, validation and test each have shapes of
             # their own, and all networks count towards one limit.
@@ -59,6 +63,21 @@ class Compute:
             for network in model.children():
                 network.compile(dynamic=False)
         return model
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that is freed, for this process; elsewhere do nothing.
+
+    It gives large blocks back to the system at once and takes new ones, page by page and zeroed,
+    at the next step: a third of the time of a step with large activations.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none
+        trim_threshold, mmap_max = -1, -4  # parameter numbers in malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, -1)
 
 
 def choose_compute(device: torch.device, precision: str, compile_networks: str) -> Compute:

@@ -20,7 +20,7 @@ def plot_scores(path: Path, scores: Sequence[Scores]) -> None:
     figure = Figure(figsize=(10, 2.4 * len(scores)), layout="constrained")
     axes = figure.subplots(len(scores), 2, sharex=True, squeeze=False)
     for (left, right), clip in zip(axes, scores):
-        frames = range(1, len(clip.psnr) + 1)
+        frames = range(clip.first, clip.first + len(clip.psnr))
         for axis, model, copied, unit in (
             (left, clip.psnr, clip.copy_psnr, "PSNR (dB)"),
             (right, clip.ssim, clip.copy_ssim, "SSIM"),

@@ -1,9 +1,11 @@
 """Rolling a model out: one step, then a batch of clips, then clips of any length.
 
-The true current frame never enters: a roll-out is given first frames, conditions and noise.
+The true current frame never enters a prediction: a roll-out is given known frames, conditions and
+noise.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,50 +28,60 @@ def roll_out(
     z: str = "sample",
     temperature: float = 1.0,
     seed: int = 0,
+    draws: Sequence[tuple[int, ...]] | None = None,
+    posterior: bool = False,
 ) -> list[Tensor]:
-    """Predict every clip from its first frame and its conditions, all clips as one batch.
+    """Predict every clip from its known frames and its conditions, all clips as one batch.
 
-    Returns for each clip (T, C, H, W) uint8 on the CPU, frame 0 being the given one. z `sample`
-    draws the latent of frame t of clip k from N(0, temperature²) by (seed, k, t); `mean` is 0.
-    The model keeps its mode: call `eval()` before.
+    Returns for each clip (T, C, H, W) uint8 on the CPU, which begins with the known frames; all
+    clips have as many. z `sample` draws the latent of frame t of clip k from the prior, its noise
+    scaled by temperature, by (seed, *draws[k], t), draws[k] being (k,) where not given; `mean`
+    takes the prior's mean. posterior: draw every latent from the posterior of the true frame
+    instead, which is no prediction. The model keeps its mode: call `eval()` before.
     """
+    noise = PriorNoise(
+        z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
+    )
     if compute.device.type == "cuda":
         with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
-            return _roll_out(model, clips, compute, z, temperature, seed)
-    return _roll_out(model, clips, compute, z, temperature, seed)
+            return _roll_out(model, clips, compute, noise, posterior)
+    return _roll_out(model, clips, compute, noise, posterior)
 
 
 def _roll_out(
-    model: Model,
-    clips: Sequence[Clip],
-    compute: Compute,
-    z: str,
-    temperature: float,
-    seed: int,
+    model: Model, clips: Sequence[Clip], compute: Compute, draw: "PriorNoise", posterior: bool
 ) -> list[Tensor]:
-    device = compute.device
+    device, n_past = compute.device, clips[0].n_past
     longest = max(len(clip) for clip in clips)
     # Shorter clips go on with their last condition and are cut afterwards.
     rows = [torch.arange(longest).clamp(max=len(clip) - 1) for clip in clips]
-    frame = torch.stack([clip.frames[0] for clip in clips]).to(device)
-    predicted = torch.empty(longest, *frame.shape, dtype=torch.uint8, device=device)
-    predicted[0] = frame
-    frame = to_float(frame)  # (B, C, H, W)
-    state = model.initial_state(frame)
+    known = torch.stack([clip.frames[:n_past] for clip in clips], dim=1).to(device)
+    predicted = torch.empty(longest, *known.shape[1:], dtype=torch.uint8, device=device)
+    predicted[:n_past] = known
+    known = to_float(known)  # (n_past, B, C, H, W)
     predict: Callable = model.predict
     # One autocast context for the whole roll-out: it keeps the weights it has cast until its end.
     with compute.autocast():
+        frame, state = known[0], model.initial_state(known[0])
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))
             conditions = torch.stack(
                 [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
             )
             features = model.encode_conditions(to_float(conditions.to(device)))
-            noise = _prior_noise(model, len(clips), steps, z, temperature, seed, device)
-            if start == 1 and device.type == "cuda":
-                predict = CapturedPredict(model, frame, features[:, 0], state, noise[:, 0])
+            noise = draw(model.latent_shape, steps, device)
             for i, t in enumerate(steps):
-                frame, state = predict(frame, features[:, i], state, noise[:, i])
+                inputs = (frame, features[:, i], state, noise[:, i])
+                if t < n_past:
+                    frame, state = known[t], model.observe(*inputs, known[t])
+                    continue
+                if posterior:
+                    truth = torch.stack([clip.frames[row[t]] for clip, row in zip(clips, rows)])
+                    frame, state = predict(*inputs, to_float(truth.to(device)))
+                else:
+                    if t == n_past and device.type == "cuda":
+                        predict = CapturedPredict(model, *inputs)
+                    frame, state = predict(*inputs)
                 predicted[t] = to_uint8(frame)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
@@ -111,22 +123,23 @@ class CapturedPredict:
         return self.frame, self.state
 
 
-def _prior_noise(
-    model: Model,
-    clips: int,
-    steps: range,
-    z: str,
-    temperature: float,
-    seed: int,
-    device: torch.device,
-) -> Tensor:
-    """Return the latents of some steps: (B, len(steps), *latent_shape)."""
-    if z == "mean":
-        zero = torch.zeros(1, device=device)
-        return zero.expand(clips, len(steps), *model.latent_shape)
-    counters = [(clip, step) for clip in range(clips) for step in steps]
-    noise = normal(model.latent_shape, seed, Stream.PRIOR, counters, device)
-    return temperature * noise.unflatten(0, (clips, len(steps)))
+@dataclass(frozen=True)
+class PriorNoise:
+    """The noise of a roll-out: that of frame t of clip k is a function of (seed, *draws[k], t)."""
+
+    z: str
+    temperature: float
+    seed: int
+    draws: Sequence[tuple[int, ...]]
+
+    def __call__(self, shape: tuple[int, ...], steps: range, device: torch.device) -> Tensor:
+        """Return the noise of some steps: (B, len(steps), *shape)."""
+        clips = len(self.draws)
+        if self.z == "mean":
+            return torch.zeros(1, device=device).expand(clips, len(steps), *shape)
+        counters = [(*draw, step) for draw in self.draws for step in steps]
+        noise = normal(shape, self.seed, Stream.PRIOR, counters, device)
+        return self.temperature * noise.unflatten(0, (clips, len(steps)))
 
 
 def to_uint8(frame: Tensor) -> Tensor:

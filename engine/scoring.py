@@ -20,21 +20,22 @@ from engine.metrics import (
 
 @dataclass(frozen=True)
 class Scores:
-    """One scored clip; every array has an entry for frames 1 … T − 1, the predicted ones."""
+    """One scored clip; every array has an entry for each predicted frame."""
 
     name: str
     psnr: np.ndarray  # dB
     ssim: np.ndarray
-    copy_psnr: np.ndarray  # dB, of repeating frame 0
+    copy_psnr: np.ndarray  # dB, of repeating the last known frame
     copy_ssim: np.ndarray
     sharpness: np.ndarray  # detail of the prediction over that of the truth
+    first: int = 1  # the first predicted frame
 
     def table(self) -> pd.DataFrame:
         """Return one row per predicted frame."""
         return pd.DataFrame(
             {
                 "sequence": self.name,
-                "frame": np.arange(1, len(self.psnr) + 1),
+                "frame": np.arange(self.first, self.first + len(self.psnr)),
                 "psnr": self.psnr,
                 "ssim": self.ssim,
                 "sharpness": self.sharpness,
@@ -46,15 +47,17 @@ class Scores:
 
 def score(clip: Clip, predicted: Tensor) -> Scores:
     """Score a roll-out (T, 3, H, W) uint8 against the true frames of its clip."""
-    true = clip.frames[1:]
-    copied = clip.frames[:1].expand_as(true)
+    first = clip.n_past
+    true, predicted = clip.frames[first:], predicted[first:]
+    copied = clip.frames[first - 1 : first].expand_as(true)
     return Scores(
         clip.name,
-        psnr_by_frame(predicted[1:], true).numpy(),
-        ssim_by_frame(predicted[1:], true).numpy(),
+        psnr_by_frame(predicted, true).numpy(),
+        ssim_by_frame(predicted, true).numpy(),
         psnr_by_frame(copied, true).numpy(),
         ssim_by_frame(copied, true).numpy(),
-        (detail_by_frame(predicted[1:]) / detail_by_frame(true).clamp(min=1e-6)).numpy(),
+        (detail_by_frame(predicted) / detail_by_frame(true).clamp(min=1e-6)).numpy(),
+        first,
     )
 
 

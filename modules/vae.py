@@ -172,16 +172,32 @@ class CVAE(nn.Module):
         """The state before the first prediction. This model has none beside the frame itself."""
         return None
 
+    def observe(
+        self, frame: Tensor, condition: Tensor, state: None, noise: Tensor, known: Tensor
+    ) -> None:
+        """The state after a step whose next frame is known: there is none."""
+        return state
+
     def predict(
-        self, frame: Tensor, condition: Tensor, state: None, noise: Tensor
+        self,
+        frame: Tensor,
+        condition: Tensor,
+        state: None,
+        noise: Tensor,
+        truth: Tensor | None = None,
     ) -> tuple[Tensor, None]:
         """Draw the next frame from the one before, with z = `noise`, a sample of the prior.
 
         frame (B, 3, H, W), condition (B, L, H, W) from `encode_conditions`, noise (B, N, H, W)
-        → frame (B, 3, H, W), state. The true next frame has no way in.
+        → frame (B, 3, H, W), state. truth, the next frame, makes z a sample of the posterior: to
+        look at it, for what is drawn from it is no prediction.
         """
+        z = noise
+        if truth is not None:
+            seen = self.frame_transformation(self._to_patches(truth))
+            z, _, _ = self.Gaussian_Predictor(seen, condition, noise)
         features = self.frame_transformation(self._to_patches(frame))
-        return pixel_shuffle(self._draw(features, condition, noise), self.config.patch), state
+        return pixel_shuffle(self._draw(features, condition, z), self.config.patch), state
 
     def _encode_poses(self, poses: Tensor) -> Tensor:
         features = self.label_transformation(poses)  # (B, L, H/P, W/P)
