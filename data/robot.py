@@ -58,7 +58,9 @@ def sequence_folders(root: Path, split: str) -> list[Path]:
     )
     folders = [f for _, folder in trajectories for f in numbered_folders(folder).values()]
     if not folders:
-        raise UserError(f"no sequences in {place}: expected such as {place / 'traj_0_to_255' / '0'}")
+        raise UserError(
+            f"no sequences in {place}: expected such as {place / 'traj_0_to_255' / '0'}"
+        )
     return folders
 
 
@@ -87,7 +89,9 @@ def _read_sequence(folder: Path, at_least: int, why: str) -> tuple[list[Path], n
     length = max(len(actions), len(positions), max(frames) + 1)
     for number in range(length):
         if number not in frames:
-            raise UserError(f"{folder / f'{number}.png'} is missing: the sequence has {length} steps")
+            raise UserError(
+                f"{folder / f'{number}.png'} is missing: the sequence has {length} steps"
+            )
     for (name, _), rows in ((ACTIONS, actions), (POSITIONS, positions)):
         if len(rows) < length:
             raise UserError(f"{folder / name} has {len(rows)} rows for {length} frames")

@@ -1,20 +1,17 @@
 """Draw a dance data set in the lab's layout: python -m demo.dance --out DIR"""
 
 import argparse
-import json
 import os
 import shutil
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from demo.dataset import Refusal, check_counts, draw_whole, in_processes
 from demo.figure import draw_person
 from demo.motion import dance
 from demo.pose import draw_pose
@@ -24,10 +21,6 @@ VERSION = 1  # of the pictures: raise it when the same arguments draw another se
 SPLITS = ("train", "val", "test")  # the order is part of the seed
 TRAIN_CUTS = (1000 / 2890, 1630 / 2890, 2260 / 2890)  # where the lab's own recordings are joined
 CHUNK = 32  # frames handed to a worker at a time
-
-
-class Refusal(ValueError):
-    """A request that cannot be met; the message names the flag to change."""
 
 
 def draw_dataset(
@@ -54,28 +47,16 @@ def draw_dataset(
         "sequence_length": sequence_length,
         "val_frames": val_frames,
     }
-    for name, value in {**arguments, "num_workers": num_workers}.items():
-        least = 0 if name in ("seed", "num_workers") else 1
-        if value < least:
-            raise Refusal(f"--{name} must be at least {least}, not {value}")
-    out = Path(out).absolute()
-    if _already_drawn(out, arguments):
-        return False
+    check_counts(arguments | {"num_workers": num_workers})
 
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        _draw_all(_plan(partial, arguments), num_workers, progress)
-        for truth in (partial / "test/test_gt").iterdir():
-            given = partial / "test/test_img" / truth.name
+    def draw(folder):
+        _draw_all(_plan(folder, arguments), num_workers, progress)
+        for truth in (folder / "test/test_gt").iterdir():
+            given = folder / "test/test_img" / truth.name
             given.mkdir(parents=True)
             shutil.copyfile(truth / "0.png", given / "0.png")
-        (partial / "demo.json").write_text(json.dumps(arguments, indent=2) + "\n")
-        if out.exists():  # empty: Windows does not rename onto it
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return True
+
+    return draw_whole(out, arguments, draw)
 
 
 def recording(seed, split, index, frames):
@@ -87,19 +68,6 @@ def train_cuts(train_frames):
     """The numbers of the training frames that begin a new recording, without 0."""
     cuts = {round(train_frames * share) for share in TRAIN_CUTS}
     return sorted(cut for cut in cuts if 0 < cut < train_frames)
-
-
-def _already_drawn(out, arguments):
-    """Whether `out` holds this very set; raises Refusal where it holds another thing."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    try:
-        found = json.loads((out / "demo.json").read_text())
-    except (OSError, ValueError):
-        raise Refusal(f"--out {out} exists and is not a demo data set") from None
-    if found != arguments:
-        raise Refusal(f"--out {out} holds a demo data set of other arguments: {found}")
-    return True
 
 
 def _plan(root, arguments):
@@ -133,27 +101,9 @@ def _jobs(joints, image_folder, pose_folder):
 
 
 def _draw_all(jobs, num_workers, progress):
-    chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     with tqdm(total=len(jobs), unit="frame", disable=not progress) as bar:
-        if num_workers <= 1:
-            for chunk in chunks:
-                bar.update(_draw_chunk(chunk))
-            return
-        pool = ProcessPoolExecutor(
-            num_workers,
-            # Spawned on every system: forking a process that runs threads (torch's) may hang.
-            mp_context=get_context("spawn"),
-            # Ctrl-C is for the parent, which then drops the chunks not begun.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        )
-        with pool:
-            try:
-                for drawn in pool.map(_draw_chunk, chunks):
-                    bar.update(drawn)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for drawn in in_processes(_draw_chunk, jobs, CHUNK, num_workers):
+            bar.update(drawn)
 
 
 def _draw_chunk(jobs):

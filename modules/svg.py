@@ -176,8 +176,14 @@ class SVG(nn.Module):
         S, B = vectors.shape[:2]
         gaussian, prior = self._prior(vectors, conditions, state.prior)
         features, predictor = self.predictor(join(vectors, z, conditions), state.predictor)
-        drawn = self.decoder(features.flatten(0, 1), tuple(torch.cat(stage) for stage in zip(*terms)))
-        return drawn.unflatten(0, (S, B)), gaussian, state._replace(predictor=predictor, prior=prior)
+        drawn = self.decoder(
+            features.flatten(0, 1), tuple(torch.cat(stage) for stage in zip(*terms))
+        )
+        return (
+            drawn.unflatten(0, (S, B)),
+            gaussian,
+            state._replace(predictor=predictor, prior=prior),
+        )
 
     # -------------------------------------------------------------- prediction
 
@@ -259,9 +265,7 @@ class SVG(nn.Module):
         The learned prior sees what the predictor sees, so the frame to be drawn has no way in.
         """
         if self.prior is None:
-            zero = vectors.new_zeros(
-                (*vectors.shape[:-1], self.config.z_dim), dtype=torch.float32
-            )
+            zero = vectors.new_zeros((*vectors.shape[:-1], self.config.z_dim), dtype=torch.float32)
             return (zero, zero), None
         mu, logvar, state = self.prior(join(vectors, conditions), state)
         return (mu, logvar), state

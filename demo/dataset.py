@@ -1,0 +1,77 @@
+"""What every demo data set shares: all of it or nothing, drawn by some processes."""
+
+import json
+import os
+import shutil
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+
+class Refusal(ValueError):
+    """A request that cannot be met; the message names the flag to change."""
+
+
+def check_counts(arguments):
+    """Raise Refusal for a number out of range."""
+    for name, value in arguments.items():
+        least = 0 if name in ("seed", "num_workers") else 1
+        if value < least:
+            raise Refusal(f"--{name} must be at least {least}, not {value}")
+
+
+def draw_whole(out, arguments, draw):
+    """Make the folder `out` by `draw(folder)`, all of it or nothing.
+
+    Returns False, with nothing drawn, where `out` already holds a set of these arguments. Raises
+    Refusal where it holds anything else.
+    """
+    out = Path(out).absolute()
+    if _already_drawn(out, arguments):
+        return False
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        draw(partial)
+        (partial / "demo.json").write_text(json.dumps(arguments, indent=2) + "\n")
+        if out.exists():  # empty: Windows does not rename onto it
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _already_drawn(out, arguments):
+    """Whether `out` holds this very set; raises Refusal where it holds another thing."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / "demo.json").read_text())
+    except (OSError, ValueError):
+        raise Refusal(f"--out {out} exists and is not a demo data set") from None
+    if found != arguments:
+        raise Refusal(f"--out {out} holds a demo data set of other arguments: {found}")
+    return True
+
+
+def in_processes(work, jobs, chunk, num_workers):
+    """Yield `work` of `chunk` jobs at a time, in their order; 0 or 1: no process pool."""
+    chunks = [jobs[start : start + chunk] for start in range(0, len(jobs), chunk)]
+    if num_workers <= 1:
+        yield from map(work, chunks)
+        return
+    pool = ProcessPoolExecutor(
+        num_workers,
+        # Spawned on every system: forking a process that runs threads (torch's) may hang.
+        mp_context=get_context("spawn"),
+        # Ctrl-C is for the parent, which then drops the chunks not begun.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    with pool:
+        try:
+            yield from pool.map(work, chunks)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
