@@ -217,7 +217,7 @@ class SVG(nn.Module):
         noise: Tensor,
         truth: Tensor | None = None,
     ) -> tuple[Tensor, SVGState]:
-        """Draw the next frame; z is a sample of the prior, or of the posterior where truth is given.
+        """Draw the next frame, with z from the prior, or from the posterior where truth is given.
 
         frame (B, 3, 64, 64), condition (B, K), noise (B, Z) → frame, state. truth, the next frame,
         serves to look at the posterior: what is drawn from it is no prediction.
