@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data.robot import Dataset_Robot, RobotWindows, robot_clips
 from engine.cache import decoded_frames
 from engine.contract import Batch, Clip, to_float
 from engine.errors import UserError
