@@ -28,6 +28,18 @@ from engine.windows import (
 )
 
 
+__all__ = [
+    "DanceWindows",
+    "Dataset_Dance",
+    "Dataset_Robot",
+    "RobotWindows",
+    "robot_clips",
+    "test_clips",
+    "training_frames",
+    "validation_clips",
+]
+
+
 @dataclass(frozen=True)
 class PairedFiles:
     """Frames and their pose images, in the order of their numbers."""
