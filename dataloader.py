@@ -27,7 +27,6 @@ from engine.windows import (
     truncate,
 )
 
-
 __all__ = [
     "DanceWindows",
     "Dataset_Dance",

@@ -75,7 +75,7 @@ def test_the_same_push_ends_differently_by_chance():
     ]
     assert np.std([end.place for end in ends], axis=0).min() > 0.01
     assert len({end.faces[0] for end in ends}) > 1
-    raised = pushing.replace(table, hand=beside + (0, 0, 0.9))
+    raised = pushing.replace(table, hand=np.array([*beside[:2], 0.9]))
     assert pushing.step(raised, np.array([1.0, 0, 0, 0]), np.random.default_rng(0)).things == (
         table.things
     )
@@ -160,7 +160,8 @@ def test_windows_stay_inside_and_every_sequence_is_drawn_before_any_again(count,
     lengths = np.arange(count) % 3 + 5
     which, first = random_windows(lengths, 5, windows, seed=seed, epoch=0)
     assert len(which) == len(first) == windows
-    assert (first >= 0).all() and (first + 5 <= lengths[which]).all()
+    assert (first >= 0).all()
+    assert (first + 5 <= lengths[which]).all()
     for begin in range(0, windows, count):
         part = which[begin : begin + count]
         assert len(set(part.tolist())) == len(part)

@@ -67,7 +67,8 @@ def test_the_default_model_is_that_of_the_spec():
     sizes = [(2, 64, 64, 64), (2, 128, 32, 32), (2, 256, 16, 16), (2, 512, 8, 8)]
     assert [tuple(s.shape) for s in skips] == sizes
     assert drawn.shape == (2, 3, 64, 64)
-    assert 0 < drawn.min() and drawn.max() < 1
+    assert drawn.min() > 0
+    assert drawn.max() < 1
     convolutions = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 128]
     assert [c.out_channels for c in convolutions] == widths
@@ -229,7 +230,7 @@ def test_the_condition_changes_the_prediction():
 
 
 def test_skips_are_those_of_the_last_known_frame():
-    """With its head at zero the encoder's vector is blank, and frames enter by their skips alone."""
+    """With its head at zero the encoder's vector is blank: frames enter by their skips alone."""
     model = tiny()
     with torch.no_grad():
         for value in model.encoder.head[0].parameters():
