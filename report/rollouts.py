@@ -1,0 +1,154 @@
+"""Rolled-out sequences as files: what the Tester leaves, so that nothing is rolled out twice.
+
+A sequence is a set of named clips, all of T frames of one size, with scores by frame. The dance
+has `pose`, `truth` and `prediction`; a robot test has `truth` and its samples. A scored clip and
+its scores have the same name; scores without a clip of their name are baselines.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.contract import Clip
+from engine.errors import UserError
+from engine.files import replacing
+from engine.scoring import Scores
+
+FORMAT = 1
+PATTERN = "rollout_seq*.npz"
+TRUTH = "truth"  # the clip that others are compared with, where it is known
+INPUTS = ("pose", TRUTH)  # clips that are the data's; all others a model drew
+COPIED = "copy first frame"
+METRICS = ("psnr", "ssim")
+MAX_BYTES = 1 << 31  # of one sequence, unpacked
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sequence. `scores[metric][name]` has T entries, NaN for the `given` first frames."""
+
+    name: str
+    clips: dict[str, np.ndarray]  # (T, H, W, 3) uint8 each, in the order they are shown
+    scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    given: int = 1  # frames the model was shown
+    about: dict[str, str] = field(default_factory=dict)  # where it comes from, in words
+
+    def __len__(self) -> int:
+        return len(next(iter(self.clips.values())))
+
+    @property
+    def predicted(self) -> list[str]:
+        """The clips that have scores: those a model drew, where the truth is known."""
+        return [name for name in self.clips if name in self.scores.get("psnr", {})]
+
+
+def from_prediction(
+    clip: Clip, predicted: torch.Tensor, scores: Scores | None, about: dict[str, str]
+) -> Rollout:
+    """Return the roll-out (T, 3, H, W) uint8 of a clip of the dance with its scores."""
+    pictures = {"pose": clip.conditions, "prediction": predicted}
+    if clip.has_truth:
+        pictures = {"pose": clip.conditions, TRUTH: clip.frames, "prediction": predicted}
+    clips = {
+        name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+        for name, frames in pictures.items()
+    }
+    by_frame = {}
+    if scores is not None:
+        by_frame = {
+            "psnr": {"prediction": scores.psnr, COPIED: scores.copy_psnr},
+            "ssim": {"prediction": scores.ssim, COPIED: scores.copy_ssim},
+        }
+    padded = {
+        metric: {name: np.r_[np.nan, values] for name, values in series.items()}
+        for metric, series in by_frame.items()
+    }
+    return Rollout(clip.name, clips, padded, about=about)
+
+
+def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:
+    """Write a file per sequence; those of an earlier test in the folder go."""
+    written = [folder / f"rollout_seq{rollout.name}.npz" for rollout in rollouts]
+    for path, rollout in zip(written, rollouts):
+        _write(path, rollout)
+    for path in set(folder.glob(PATTERN)) - set(written):
+        path.unlink()
+
+
+def _write(path: Path, rollout: Rollout) -> None:
+    # Names stand in the description, not in the archive, where some could not.
+    arrays = {f"clip{index}": frames for index, frames in enumerate(rollout.clips.values())}
+    arrays |= {
+        f"{metric}{index}": np.asarray(values, np.float32)
+        for metric, series in rollout.scores.items()
+        for index, values in enumerate(series.values())
+    }
+    description = {
+        "format": FORMAT,
+        "name": rollout.name,
+        "given": rollout.given,
+        "about": rollout.about,
+        "clips": list(rollout.clips),
+        "scores": {metric: list(series) for metric, series in rollout.scores.items()},
+    }
+    text = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    with replacing(path) as file:
+        np.savez_compressed(file, description=text, **arrays)
+
+
+def read_rollouts(folder: Path) -> list[Rollout]:
+    """Return the sequences of a folder, by number and then by name. Raises UserError."""
+    found = [read_rollout(path) for path in folder.glob(PATTERN)]
+    return sorted(found, key=lambda r: (not r.name.isdecimal(), len(r.name), r.name))
+
+
+def read_rollout(path: Path) -> Rollout:
+    """Return the sequence of a file. Raises UserError naming a file that is not one of ours."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
+        with np.load(path, allow_pickle=False) as arrays:
+            description = json.loads(arrays["description"].tobytes())
+            if description["format"] != FORMAT:
+                raise ValueError(f"format {description['format']}, expected {FORMAT}")
+            clips = {name: arrays[f"clip{k}"] for k, name in enumerate(description["clips"])}
+            scores = {
+                metric: {name: arrays[f"{metric}{k}"] for k, name in enumerate(names)}
+                for metric, names in description["scores"].items()
+            }
+        rollout = Rollout(
+            str(description["name"]), clips, scores, int(description["given"]), description["about"]
+        )
+        _check(rollout)
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+    ) as error:
+        raise UserError(f"{path}: not a roll-out of the Tester ({error}); test again") from None
+    return rollout
+
+
+def _check(rollout: Rollout) -> None:
+    if not rollout.clips:
+        raise ValueError("no clips")
+    shapes = {frames.shape for frames in rollout.clips.values()}
+    shape = next(iter(shapes))
+    if len(shapes) > 1 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise ValueError(f"clips of shapes {shapes}")
+    if any(frames.dtype != np.uint8 for frames in rollout.clips.values()):
+        raise ValueError("clips that are not uint8")
+    if not 0 <= rollout.given <= len(rollout):
+        raise ValueError(f"{rollout.given} given frames of {len(rollout)}")
+    if not all(isinstance(text, str) for pair in rollout.about.items() for text in pair):
+        raise ValueError("a description that is not text")
+    for series in rollout.scores.values():
+        for name, values in series.items():
+            if values.shape != (len(rollout),) or values.dtype.kind != "f":
+                raise ValueError(f"scores of {name!r} that are not one number a frame")

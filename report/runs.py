@@ -1,0 +1,170 @@
+"""Reading what runs leave in their folders: the log, the settings, the roll-outs.
+
+A path given to the Reporter is a run folder (`metrics.csv`, `settings.json`), or an output folder
+of the Tester (`rollout_seq*.npz`), or a run folder with such output in it or in a sub-folder.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import UserError
+from report.rollouts import PATTERN, Rollout, read_rollouts
+
+LOG_FILE, SETTINGS_FILE = "metrics.csv", "settings.json"
+# Where a run was carried out and under which name; no difference in what it computes.
+PLACES = ("DR", "save_root", "ckpt_path", "cache_dir", "num_workers", "wandb", "wandb_id", "gpu")
+
+
+@dataclass
+class Record:
+    """A run as it is found on disk: trained, tested or both."""
+
+    label: str
+    log: dict[str, np.ndarray] = field(default_factory=dict)  # by column, NaN where empty
+    settings: dict = field(default_factory=dict)
+    rollouts: list[Rollout] = field(default_factory=list)
+
+    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the epochs at which a column was logged, and its values."""
+        if name not in self.log:
+            return np.empty(0), np.empty(0)
+        logged = ~np.isnan(self.log[name])
+        return self.log["epoch"][logged], self.log[name][logged]
+
+    @property
+    def validation_sets(self) -> list[str]:
+        """The names of the sets a run was validated on, the one that judged first."""
+        names = [name.removesuffix("_copy_first_psnr") for name in self.log]
+        return [name for name, column in zip(names, self.log) if column != name]
+
+
+def read_records(paths: Sequence[Path]) -> list[Record]:
+    """Return a record per run. Raises UserError.
+
+    Output of the Tester that was given by itself joins the run it says it comes from, where just
+    one run of that name was given; sequences that a run has already make a record of their own.
+    """
+    paths = list({path.resolve(): None for path in map(_existing, paths)})
+    tested = {path: _result_folders(path) for path in paths}
+    records: dict[Path, Record] = {}
+    for path, label in zip(paths, labels(paths)):
+        if (path / LOG_FILE).exists():
+            records[path] = Record(label, read_log(path / LOG_FILE), _read_settings(path))
+        elif not tested[path]:
+            raise UserError(
+                f"{path}: neither {LOG_FILE} of a run nor {PATTERN} of the Tester is in it; "
+                "give the --save_root of one of them"
+            )
+    found = list(records.values())
+    for path, label in zip(paths, labels(paths)):
+        for folder in tested[path]:
+            rollouts = read_rollouts(folder)
+            of_run = rollouts[0].about.get("run")
+            homes = [r for p, r in records.items() if p == path] or [
+                r for p, r in records.items() if p.name == of_run
+            ]
+            taken = {r.name for r in homes[0].rollouts} if len(homes) == 1 else set()
+            if len(homes) == 1 and taken.isdisjoint(r.name for r in rollouts):
+                homes[0].rollouts += rollouts
+            else:
+                own = label if folder == path else f"{label}/{folder.name}"
+                found.append(Record(own, settings=dict(rollouts[0].about), rollouts=rollouts))
+    return found
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest endings of the paths that tell them apart."""
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Return the settings in which the records differ: a text per record, empty where unknown."""
+    names = dict.fromkeys(name for record in records for name in record.settings)
+    table = {
+        name: [_text(record.settings.get(name)) for record in records]
+        for name in names
+        if name not in PLACES
+    }
+    return {name: row for name, row in table.items() if len(set(row)) > 1}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run folder")
+    return path
+
+
+def _result_folders(path: Path) -> list[Path]:
+    """Return the folders with roll-outs: the path itself and its own sub-folders."""
+    inside = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith("previous-"))
+    return [folder for folder in (path, *sorted(inside)) if any(folder.glob(PATTERN))]
+
+
+def _read_settings(folder: Path) -> dict:
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not the settings of a run ({error})") from None
+    return settings
+
+
+def read_log(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a run's log as float64, NaN where a row leaves them empty.
+
+    Raises UserError naming file and line: no rows, a torn row, a cell that is no number, no
+    column `epoch`, epochs that do not rise.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not the log of a run ({error})") from None
+    if len(rows) < 2:
+        raise UserError(f"{path}: no epoch is logged in it yet")
+    (_, names), *rows = rows
+    if "epoch" not in names or len(set(names)) < len(names):
+        raise UserError(f"{path}: not the log of a run (columns {', '.join(names)[:80]})")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise UserError(
+                f"{path}, line {line}: {len(row)} cells, the header has {len(names)}; "
+                "was it being written? Try again, or delete the line"
+            )
+    columns = {
+        name: np.array([_number(cell, name, path, line) for (line, _), cell in zip(rows, cells)])
+        for name, cells in zip(names, zip(*(row for _, row in rows)))
+    }
+    epochs = columns["epoch"]
+    if np.isnan(epochs).any() or not (np.diff(epochs) > 0).all():
+        raise UserError(f"{path}: its epochs do not rise from row to row")
+    return columns
+
+
+def _number(cell: str, name: str, path: Path, line: int) -> float:
+    try:
+        return float(cell) if cell else math.nan
+    except ValueError:
+        raise UserError(
+            f"{path}, line {line}: {cell[:40]!r} in column {name} is not a number"
+        ) from None
