@@ -1,6 +1,7 @@
 """Roll a checkpoint out: `python Tester.py --DR ROOT --save_root OUT --ckpt_path CKPT`.
 
-Writes GIFs and submission.csv and, where the true frames are known, scores. See `--help`.
+Writes GIFs, submission.csv, a page to play them and, where the true frames are known, scores.
+See `--help`.
 """
 
 from argparse import Namespace
@@ -17,12 +18,12 @@ from engine import checkpoint, config
 from engine.contract import Clip
 from engine.device import choose_compute, choose_device
 from engine.errors import UserError, exit_on_user_error
-from engine.figures import plot_scores
 from engine.files import replacing
 from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
 from engine.rollout import roll_out
 from engine.runfolder import open_results_folder
 from engine.scoring import (
+    Scores,
     drift_table,
     kaggle_psnr,
     kaggle_summary,
@@ -31,6 +32,10 @@ from engine.scoring import (
 )
 from models import settle_output_activation, stored_config
 from modules.vae import CVAE, CVAEConfig
+from report.figures import rollout_figures, to_svg, write_png
+from report.page import write_page
+from report.rollouts import from_prediction, write_rollouts
+from report.runs import Record
 
 
 @exit_on_user_error
@@ -115,16 +120,17 @@ class Test_model(CVAE):
             rows = sum(len(predicted) for predicted in predictions)
             written += f", submission.csv with {rows} rows"
         print(f"{folder}: {written}")
-        self.score_stage(clips, predictions, folder)
+        scores = self.score_stage(clips, predictions, folder)
+        self.show_stage(clips, predictions, scores, folder)
 
     def score_stage(
         self, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
-    ) -> None:
-        """Score the clips whose true frames are known: a table, a CSV by frame and a plot."""
+    ) -> dict[str, Scores]:
+        """Score the clips whose true frames are known: tables, printed and as CSV."""
         known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
         if not known:
             print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
-            return
+            return {}
         scores = [score(clip, predicted) for clip, predicted in known]
         summary = pd.DataFrame(
             {
@@ -149,12 +155,41 @@ class Test_model(CVAE):
         ):
             with replacing(folder / name) as file:
                 table.to_csv(file, float_format="%.6g")
-        plot_scores(folder / "scores.png", scores)
         for title, table in (
             ("PSNR in dB of frames 1 to 600 (the lab's Kaggle rule); the rest over all:", summary),
             ("PSNR in dB along the sequences:", drift_table(scores)),
         ):
             print(f"{title}\n{table.to_string(float_format=lambda value: f'{value:.4g}')}")
+        return {s.name: s for s in scores}
+
+    def show_stage(
+        self,
+        clips: Sequence[Clip],
+        predictions: Sequence[Tensor],
+        scores: dict[str, Scores],
+        folder: Path,
+    ) -> None:
+        """Leave the roll-outs as files that the Reporter reads, and show them on a page."""
+        about = {
+            "run": self.path.resolve().parent.name,
+            "checkpoint": self.path.name,
+            "split": self.args.split,
+            "z": self.args.z,
+            "temperature": f"{self.args.temperature:g}",
+        }
+        rollouts = [
+            from_prediction(clip, predicted, scores.get(clip.name), about)
+            for clip, predicted in zip(clips, predictions)
+        ]
+        write_rollouts(folder, rollouts)
+        record = Record(about["run"], rollouts=rollouts)
+        figures = {} if self.args.no_report else rollout_figures({record.label: rollouts})
+        if "scores" in figures:
+            write_png(figures["scores"], folder / "scores.png")
+        if not self.args.no_report:
+            drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
+            write_page(folder / "report.html", record.label, [record], drawn)
+            print(f"{folder / 'report.html'}: open it to play them")
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:

@@ -243,6 +243,7 @@ def _add_tester_flags(parser: ArgumentParser) -> None:
         help="replace the results of another run in --save_root",
     )
     add("--export_lab", metavar="FILE", help="write the checkpoint as the lab's code loads it")
+    add("--no_report", action="store_true", help="write no report.html and no scores.png")
     add("--no_sanity", action="store_true", help="accepted and ignored, as in the lab")
     add("--make_gif", action="store_true", help="accepted; GIFs are always written")
 
