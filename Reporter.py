@@ -8,37 +8,97 @@ runs first.
 import argparse
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import UserError, exit_on_user_error
 from engine.files import replacing
-from engine.flags import natural
+from engine.flags import count, fraction, kl_anneal_type, natural, probability
 from report.figures import rollout_figures, to_svg, training_figures, write_png
 from report.page import write_page
 from report.runs import Record, differing_settings, read_records
+from report.study import LAB_STUDY, Study, grid, run_study
+
+GRID = {
+    "kl_anneal_type": kl_anneal_type,
+    "kl_anneal_cycle": count,
+    "kl_anneal_ratio": fraction,
+    "tfr": probability,
+}
 
 
 @exit_on_user_error
 def main() -> None:
-    flags = parser().parse_args()
-    if not flags.runs:
-        raise UserError("RUN is missing: the folder of a run, or of the Tester's output")
-    write_report([Path(run) for run in flags.runs], Path(flags.out), flags.times)
+    ours, trainers = split_flags(sys.argv[1:])
+    flags = parser().parse_args(ours)
+    if flags.study:
+        paths = run_study(read_study(flags, trainers), Path(flags.out))
+    else:
+        check_no_study(flags, trainers)
+        paths = [Path(run) for run in flags.runs]
+    write_report(paths, Path(flags.out), flags.times)
+
+
+def split_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before and what after ` -- `."""
+    words = list(argv)
+    cut = words.index("--") if "--" in words else len(words)
+    return words[:cut], words[cut + 1 :]
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of Reporter.py."""
     parser = argparse.ArgumentParser(
+        usage="%(prog)s RUN [RUN ...] --out DIR [flags]\n"
+        "       %(prog)s --study --DR ROOT --out DIR [flags] [-- flags of the Trainer]",
         description="Show runs: figures, tables and a page to play their roll-outs.",
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folder, or the Tester's output")
-    parser.add_argument("--out", default="report_out", help="folder for all that is written")
+    parser.add_argument("--out", required=True, help="folder for all that is written")
     parser.add_argument(
         "--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips"
     )
+    add = parser.add_argument_group(
+        "study",
+        "Train runs one after another, test them and report on them. A begun study is gone on "
+        "with. Without a grid: the four runs of the lab report.",
+    ).add_argument
+    add("--study", action="store_true", help="train the runs first")
+    add("--DR", metavar="ROOT", help="dataset folder of the study")
+    add("--split", choices=["test", "val"], help="rolled out (default: test if it has true frames)")
+    for name, kind in GRID.items():
+        add(f"--{name}", type=kind, nargs="+", metavar="VALUE", help="values of the grid")
     return parser
+
+
+def check_no_study(flags: argparse.Namespace, trainers: Sequence[str]) -> None:
+    """Raise UserError for a command that names no run, or that forgot `--study`."""
+    given = [n for n in ("DR", "split", *GRID) if getattr(flags, n) is not None]
+    if given or trainers:
+        named = f"--{given[0]}" if given else "flags after --"
+        raise UserError(f"{named}: belongs to a study; add --study")
+    if not flags.runs:
+        raise UserError("RUN is missing: the folder of a run, or of the Tester's output")
+
+
+def read_study(flags: argparse.Namespace, trainers: list[str]) -> Study:
+    """Return the study that the flags ask for. Raises UserError."""
+    if flags.runs:
+        raise UserError(f"{flags.runs[0]}: --study makes its runs itself; flags go after --")
+    if flags.DR is None:
+        raise UserError("--DR is missing: the dataset folder of the study")
+    choices = {
+        name: [f"{v:g}" if isinstance(v, float) else str(v) for v in getattr(flags, name)]
+        for name in GRID
+        if getattr(flags, name) is not None
+    }
+    for name in ("save_root", "ckpt_path", "DR", *choices):
+        if f"--{name}" in trainers:
+            raise UserError(f"--{name}: stands before the -- of a study, not after it")
+    split = flags.split or ("test" if (Path(flags.DR) / "test" / "test_gt").is_dir() else "val")
+    return Study(grid(choices) if choices else LAB_STUDY, trainers, flags.DR, split)
 
 
 def write_report(paths: Sequence[Path], out: Path, times: Sequence[int] | None = None) -> None:

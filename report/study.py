@@ -1,0 +1,150 @@
+"""Studies: several runs that differ in a few flags, one after another, ending in one report.
+
+A study is a folder with a run folder for each experiment, and `study.json`, its plan. The same
+command goes on where it was stopped.
+"""
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.files import replacing
+from report.runs import read_records
+
+ROOT = Path(__file__).parents[1]  # where the scripts are
+PLAN_FILE, DONE_FILE = "study.json", "finished.json"
+TEST_FOLDER = "test"  # of a run folder, for the Tester's output
+
+# The four runs of the lab report that did best (spec lab4), by the flags in which they differ.
+LAB_STUDY: dict[str, dict[str, str]] = {
+    "cyclical": {"kl_anneal_type": "Cyclical"},
+    "monotonic": {"kl_anneal_type": "Monotonic"},
+    "cyclical-20-0.5-free": {
+        "kl_anneal_type": "Cyclical",
+        "kl_anneal_cycle": "20",
+        "kl_anneal_ratio": "0.5",
+        "tfr": "0",
+    },
+    "cyclical-20-0.8": {
+        "kl_anneal_type": "Cyclical",
+        "kl_anneal_cycle": "20",
+        "kl_anneal_ratio": "0.8",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be trained: for each experiment its own flags, and the flags of all."""
+
+    experiments: dict[str, dict[str, str]]
+    shared: list[str]  # flags of the Trainer, as on a command line
+    data: str  # --DR
+    split: str  # of the Tester
+
+
+def grid(choices: dict[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Return an experiment for each combination of the flags' values, named after it."""
+    experiments = {}
+    for values in itertools.product(*choices.values()):
+        flags = dict(zip(choices, values))
+        name = "_".join(f"{flag.removeprefix('kl_anneal_')}={v}" for flag, v in flags.items())
+        experiments[name] = flags
+    return experiments
+
+
+def run_study(study: Study, out: Path) -> list[Path]:
+    """Train and test every experiment that is not done yet; return their run folders.
+
+    Raises UserError where `out` holds another study, or where an experiment fails.
+    """
+    _keep_plan(study, out)
+    folders = [out / name for name in study.experiments]
+    for number, (name, flags) in enumerate(study.experiments.items(), 1):
+        folder = out / name
+        if (folder / DONE_FILE).exists():
+            print(f"{number}/{len(folders)} {name}: done before", flush=True)
+            continue
+        print(f"{number}/{len(folders)} {name}: training", flush=True)
+        _train(study, flags, folder)
+        _call("Tester.py", "--DR", study.data, "--save_root", str(folder / TEST_FOLDER),
+              "--ckpt_path", str(folder), "--split", study.split, "--no_report")  # fmt: skip
+        with replacing(folder / DONE_FILE) as file:
+            file.write(json.dumps(flags).encode())
+    return folders
+
+
+def _keep_plan(study: Study, out: Path) -> None:
+    """Write the plan, or check that the one there is the same."""
+    path, plan = out / PLAN_FILE, asdict(study)
+    try:
+        if path.exists():
+            if json.loads(path.read_text()) != plan:
+                raise UserError(
+                    f"{path}: another study is in this folder; give another --out, or the flags "
+                    "it was begun with"
+                )
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(plan, indent=2).encode())
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not the plan of a study ({error})") from None
+
+
+def _train(study: Study, flags: dict[str, str], folder: Path) -> None:
+    """Train an experiment, or go on with it where it was stopped."""
+    if (folder / "last.ckpt").exists():
+        if _is_trained(folder):
+            return  # stopped while it was being tested
+        _call(
+            "Trainer.py",
+            "--DR",
+            study.data,
+            *study.shared,
+            "--save_root",
+            str(folder),
+            "--ckpt_path",
+            str(folder),
+        )
+        return
+    own = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    _call("Trainer.py", "--DR", study.data, *study.shared, *own, "--save_root", str(folder))
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a run has logged and saved the last epoch that its settings give it."""
+    (record,) = read_records([folder])
+    epoch, settings = int(record.log["epoch"][-1]), record.settings
+    if settings["minutes"] is not None:
+        ended = float(record.log["seconds"].sum()) >= 60 * settings["minutes"]
+    else:
+        ended = epoch + 1 >= settings["num_epoch"]
+    return ended and (folder / f"epoch={epoch}.ckpt").exists()
+
+
+def _call(script: str, *flags: str) -> None:
+    """Run a script; its words go to the terminal. Raises UserError where it fails."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with subprocess.Popen([sys.executable, str(ROOT / script), *flags]) as process:
+            try:
+                code = process.wait()
+            except BaseException:  # who stops the study stops what it runs, and lets it save
+                process.terminate()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code != 0:
+        raise UserError(
+            f"{script} ended with code {code} (its words are above); the same command "
+            "goes on with the study"
+        )
