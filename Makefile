@@ -1,20 +1,32 @@
 # make demo   set up, draw demo data, train a few minutes, roll the test out
 # make test   set up, check style, run the tests
-# Variables: PYTHON (3.11 or newer), DEMO (folder of the demo), VENV.
+# make study  set up, draw demo data, train the four runs of the lab report small, compare them
+# Variables: PYTHON (3.11 or newer), DEMO (folder of the demo), STUDY (of the study), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
+STUDY ?= runs/study
 BIN := $(VENV)/bin
 
-.PHONY: demo test install clean
+.PHONY: demo test study install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
 	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
+	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo
-	@echo "Look at $(DEMO)/results: pose_pred_seq0.gif (pose and prediction), scores.png, submission.csv"
+	@echo "Open $(DEMO)/report/report.html in a browser to play the roll-outs"
+
+study: install
+	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \
+		--sequence_length 200
+	$(BIN)/python Reporter.py --study --DR $(STUDY)/data --out $(STUDY)/report -- \
+		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch 2 --batch_size 4 --lr 2e-3 \
+		--num_epoch 40 --per_val 4 --per_save 40
+	@echo
+	@echo "Open $(STUDY)/report/report.html in a browser"
 
 test: install
 	$(BIN)/ruff check .
@@ -32,4 +44,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) $(STUDY)
