@@ -20,7 +20,7 @@ from engine.tracking import METRICS_FILE
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
 SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
-RESULT_FILES = ("*_seq*.gif", "strip_seq*.png", "*.csv", "scores.png", SOURCE_FILE)
+RESULT_FILES = ("*_seq*.*", "*.csv", "scores.png", "report.html", SOURCE_FILE)
 RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb")
 
 
