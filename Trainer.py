@@ -1,6 +1,7 @@
 """Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,18 +10,16 @@ from torch import Tensor
 from dataloader import DanceWindows, training_data_digest, training_frames, validation_clips
 from engine import checkpoint, config, schedules
 from engine.contract import Batch, Clip
-from engine.device import choose_compute, choose_device
+from engine.device import choose_device
 from engine.errors import UserError, exit_on_user_error
-from engine.loop import train
 from engine.metrics import Generate_PSNR
-from engine.run import Run
-from engine.runfolder import open_run_folder, resume_point
 from engine.scoring import mean_scores, nearest_pose_prediction, score
-from engine.tracking import Tracker
-from engine.validation import Validation, validate
-from models import seeded_weights, settle_output_activation, stored_config
+from engine.stages import Stages
+from engine.validation import validate
+from models import model_of, seeded_weights, settle_output_activation, stored_config
 from modules.gaussian import kl_criterion
 from modules.vae import CVAE, CVAEConfig
+from robot import Robot_Model
 
 __all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
 
@@ -28,7 +27,8 @@ __all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
 @exit_on_user_error
 def main() -> None:
     settings = read_settings()
-    model = VAE_Model(settings).to(choose_device(settings.device))
+    face = {"dance": VAE_Model, "svg": Robot_Model}[settings.model]
+    model = face(settings).to(choose_device(settings.device))
     model.load_checkpoint()
     if settings.test:
         model.validation_stage()
@@ -51,21 +51,22 @@ def read_settings(argv: list[str] | None = None) -> Namespace:
     if source := explicit.get("ckpt_path") or explicit.get("warm_start"):
         prefer = checkpoint.BEST if explicit.get("test") else checkpoint.LAST
         path, content = checkpoint.find(source, prefer=prefer)
-        stored = stored_config(content, path)
+        stored = stored_config(content, path) | {"model": model_of(content)}
         config.check_model_flags(explicit, stored, path)
         if "ckpt_path" in explicit:
             stored = config.stored_settings(content, path) | stored
     settings = config.make_settings(parser, explicit, stored)
-    if source and "output_activation" not in stored | explicit:
+    config.check_flags_of_model(explicit, settings.model)
+    if settings.model == "dance" and source and "output_activation" not in stored | explicit:
         settings.output_activation = None  # found out on a first frame
     return settings
 
 
-class VAE_Model(CVAE):
+class VAE_Model(Stages, CVAE):
     """The dance model with the methods that users of the lab call.
 
-    A thin face: the networks are `modules.vae.CVAE`, the training is `engine`. `args` is a
-    Namespace of lab flags; what it lacks takes the default. `eval()` is that of `nn.Module`.
+    A thin face: the networks are `modules.vae.CVAE`, the stages those of `engine.stages`. `args`
+    is a Namespace of lab flags; what it lacks takes the default. `eval()` is that of `nn.Module`.
     """
 
     def __init__(self, args: Namespace):
@@ -73,20 +74,7 @@ class VAE_Model(CVAE):
         model = vars(settings) | {"output_activation": settings.output_activation or "sigmoid"}
         with seeded_weights(settings.seed):
             super().__init__(CVAEConfig.from_settings(Namespace(**model)))
-        self.args = settings
-        self.identity = config.identity(settings)  # before a checkpoint changes anything
-        self.continued_from: Path | None = None
-        self._run: Run | None = None
-
-    @property
-    def run(self) -> Run:
-        """The optimizer and counters; made on first use, when the model is on its device."""
-        if self._run is None:
-            device = next(self.parameters()).device
-            self._run = Run(
-                self, self.args, choose_compute(device, self.args.precision, self.args.compile)
-            )
-        return self._run
+        self.begin_stages(settings)
 
     @property
     def current_epoch(self) -> int:
@@ -100,47 +88,34 @@ class VAE_Model(CVAE):
     def tfr(self) -> float:
         return schedules.teacher_forcing_ratio(self.args, self.run.epoch)
 
-    # ------------------------------------------------------------------ stages
+    # -------------------------------------------------------------------- data
 
-    def training_stage(self) -> None:
-        """Train to the last epoch: validates, logs and saves into `args.save_root`.
+    def training_data(self, device: torch.device) -> DanceWindows:
+        return DanceWindows(self.args, device)
 
-        Raises SystemExit where a signal stopped it, with everything saved.
-        """
-        run, settings = self.run, self.args
-        if run.finished:
-            length = "minutes" if settings.minutes else "num_epoch"
-            print(
-                f"{self.continued_from} is trained to its end (--{length} "
-                f"{getattr(settings, length):g}); raise --{length} to train on, or begin anew "
-                "with --resume never"
-            )
-            return
-        sets = validation_clips(settings)
-        data = DanceWindows(settings, run.compute.device)
-        run.identity = self._identity_with_data()
-        baselines = baseline_scores(sets, settings)
+    def data_digest(self) -> str:
+        return training_data_digest(self.args)
+
+    def validation_sets(self) -> dict[str, list[Clip]]:
+        return validation_clips(self.args)
+
+    def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
+        """Copying frame 0 and the nearest pose: printed, the second for the log as well."""
+        baselines = baseline_scores(sets, self.args)
         print_baselines(baselines)
-        nearest = {f"{name}_nearest_pose_psnr": b["nearest pose"] for name, b in baselines.items()}
-        with open_run_folder(settings, continued_from=self.continued_from) as folder:
-            tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
-            try:
-                train(run, data, sets, tracker, folder, nearest)
-            finally:
-                tracker.close()
-        print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
-
-    def validation_stage(self) -> dict[str, Validation]:
-        """Validate as the test does, print the scores beside the baselines and return them."""
-        sets = validation_clips(self.args)
-        print_baselines(baseline_scores(sets, self.args))
-        found = {
-            name: validate(self, clips, self.args, self.run.compute) for name, clips in sets.items()
+        return {
+            f"{name}_nearest_pose_psnr": found["nearest pose"]
+            for name, found in baselines.items()
+            if "nearest pose" in found
         }
-        for name, validation in found.items():
-            means = mean_scores(validation.scores)
-            print(f"{name}: {means['psnr']:.2f} dB, SSIM {means['ssim']:.4f}")
-        return found
+
+    def settle(self, content: dict, path: Path) -> None:
+        """Find out what follows the Generator of a lab checkpoint."""
+        stored = stored_config(content, path)
+        said = stored.get("output_activation", self.args.output_activation)
+        clip = partial(_first_clip, self.args)
+        settle_output_activation(self, said, clip, path)
+        self.args.output_activation = self.config.output_activation
 
     # ------------------------------------------------------------------- steps
 
@@ -166,43 +141,9 @@ class VAE_Model(CVAE):
         """Return the ratio of the current epoch: the schedule is a function of the epoch alone."""
         return self.tfr
 
-    # ------------------------------------------------------------- checkpoints
 
-    def save(self, path: str) -> None:
-        """Write a checkpoint with the lab's keys and ours."""
-        checkpoint.save(Path(path), self.run.state())
-
-    def load_checkpoint(self) -> None:
-        """Go on where the same command stopped, else from `args.ckpt_path`, where given.
-
-        `args.warm_start` gives the weights alone. See `--resume`.
-        """
-        args = self.args
-        trains = not args.test and args.DR is not None
-        here = resume_point(args, self._identity_with_data()) if trains else None
-        if here is not None:
-            path, content = here
-            print(f"going on from {path}, step {content['step']} (--resume never begins anew)")
-        elif (source := args.ckpt_path or args.warm_start) is not None:
-            prefer = checkpoint.BEST if args.test else checkpoint.LAST
-            path, content = checkpoint.find(source, prefer=prefer)
-        else:
-            return
-        if here is not None or args.ckpt_path is not None:
-            self.run.restore(content, path)
-            self.continued_from = path
-        else:
-            checkpoint.load_weights(self, content, path)
-        stored = stored_config(content, path)
-        said = stored.get("output_activation", self.args.output_activation)
-        settle_output_activation(self, said, self._any_clip, path)
-        self.args.output_activation = self.config.output_activation
-
-    def _identity_with_data(self) -> dict:
-        return self.identity | {"data": training_data_digest(self.args)}
-
-    def _any_clip(self) -> Clip:
-        return next(iter(validation_clips(self.args).values()))[0]
+def _first_clip(settings: Namespace) -> Clip:
+    return next(iter(validation_clips(settings).values()))[0]
 
 
 class kl_annealing:

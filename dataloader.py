@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.robot import Dataset_Robot, RobotWindows, robot_clips
+from data.robot import Dataset_Robot, RobotWindows, robot_clips, robot_data_digest
 from engine.cache import decoded_frames
 from engine.contract import Batch, Clip, to_float
 from engine.errors import UserError
@@ -33,7 +33,9 @@ __all__ = [
     "Dataset_Robot",
     "RobotWindows",
     "robot_clips",
+    "robot_data_digest",
     "test_clips",
+    "training_data_digest",
     "training_frames",
     "validation_clips",
 ]

@@ -12,14 +12,27 @@ from engine.config import stored_settings
 from engine.contract import Clip, to_float
 from engine.errors import UserError
 from engine.randomness import Stream, torch_seed
+from modules.svg import SVGConfig
 from modules.vae import CVAE, OUTPUT_ACTIVATIONS, CVAEConfig
+
+
+def model_of(content: dict) -> str:
+    """Return the `--model` a checkpoint holds."""
+    settings = content.get("settings") if is_ours(content) else None
+    return settings.get("model", "dance") if isinstance(settings, dict) else "dance"
 
 
 def stored_config(content: dict, path: Path) -> dict:
     """Return the model settings a checkpoint holds; of a lab file, those its weights show.
 
-    Raises UserError where the weights are not those of the five networks.
+    Raises UserError where the weights are not those of the five networks, or of the robot model.
     """
+    if model_of(content) == "svg":
+        if "predictor.lstm.weight_ih_l0" not in content["state_dict"]:
+            raise UserError(f"{path}: its settings say --model svg, its weights are not of it")
+        stored = stored_settings(content, path)
+        fields = SVGConfig.__dataclass_fields__
+        return {name: stored.get(name, field.default) for name, field in fields.items()}
     try:
         shown = CVAEConfig.widths_of(content["state_dict"])
     except (KeyError, IndexError) as error:

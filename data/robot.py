@@ -6,7 +6,9 @@ The condition of frame t is row t − 1 of both CSVs: the command that leads fro
 frame t, and where the arm was when it was given. Frame 0 has none, and zeros stand there.
 """
 
+import contextlib
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +28,6 @@ from engine.schedules import data_fraction
 
 SPLITS = ("train", "validate", "test")
 ACTIONS, POSITIONS = ("actions.csv", 4), ("endeffector_positions.csv", 3)  # names and columns
-CONDITION_DIM = ACTIONS[1] + POSITIONS[1]
 _TRAJECTORY = re.compile(r"traj_(\d{1,9})_to_(\d{1,9})")
 
 
@@ -196,28 +197,40 @@ class RobotWindows:
         """Return how many batches the epoch has."""
         return self.settings.epoch_size
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of the epoch, drawn from (seed, epoch) alone."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of the epoch from number `first` on, drawn from (seed, epoch) alone."""
         settings, sequences = self.settings, self.sequences
         kept = max(1, int(len(sequences) * data_fraction(settings, epoch)))
-        which, first = random_windows(
+        which, begin = random_windows(
             sequences.lengths[:kept],
             self.length,
             settings.epoch_size * settings.batch_size,
             seed=settings.seed,
             epoch=epoch,
         )
-        starts = torch.from_numpy(sequences.starts[which] + first)
+        starts = torch.from_numpy(sequences.starts[which] + begin)
         steps = torch.arange(self.length)[:, None]
-        for batch in starts.split(settings.batch_size):
+        for batch in starts.split(settings.batch_size)[first:]:
             index = steps + batch  # (T, B): time leads, as the model works
             frames = gather(self.frames, index.to(self.frames.device), self.device)
             index = index.to(self.device)
             yield Batch(frames, self.conditions[index].transpose(0, 1), index)
 
 
-def robot_clips(settings, split: str) -> list[Clip]:
-    """Return the first `n_eval` frames of every sequence of a split, in order.
+def robot_data_digest(settings) -> str:
+    """Return what tells one training set from another: a digest of its sequences and CSVs."""
+    root = Path(settings.DR)
+    digest = hashlib.sha256()
+    for folder in sequence_folders(root, "train"):
+        digest.update(f"{folder.relative_to(root).as_posix()}\n".encode())
+        for name, _ in (ACTIONS, POSITIONS):
+            with contextlib.suppress(OSError):  # what is missing is told when it is read
+                digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def robot_clips(settings, split: str, first: int | None = None) -> list[Clip]:
+    """Return the first `n_eval` frames of every sequence of a split, or of the `first`, in order.
 
     Raises UserError as `read_sequences` does.
     """
@@ -225,7 +238,7 @@ def robot_clips(settings, split: str) -> list[Clip]:
     sequences = read_sequences(Path(settings.DR), split, length, f"--n_eval {length}")
     frames = decode(settings, sequences.images)
     clips = []
-    for folder, start in zip(sequences.folders, sequences.starts):
+    for folder, start in zip(sequences.folders[:first], sequences.starts):
         here = slice(start, start + length)
         conditions = torch.from_numpy(sequences.conditions[here])
         name = f"{folder.parent.name}_{folder.name}"

@@ -14,10 +14,9 @@ from typing import Any
 from engine.errors import UserError
 from engine.flags import kl_anneal_type, tester_parser, trainer_parser
 from engine.presets import LAB_WIDTHS, PRESETS
+from engine.robot_flags import check_flags_of_model, settle_robot_settings
 
-__all__ = ["LAB_WIDTHS", "PRESETS", "tester_parser", "trainer_parser"]
-
-MODEL_FLAGS = (*LAB_WIDTHS, "frame_H", "frame_W", "output_activation", "patch", "scene")
+__all__ = ["LAB_WIDTHS", "PRESETS", "check_flags_of_model", "tester_parser", "trainer_parser"]
 
 # Flags that say where and how a run is carried out, not what it computes: a checkpoint that is
 # continued does not bring them along.
@@ -43,6 +42,8 @@ PLACE_FLAGS = (
     "export_lab",
     "no_sanity",
     "make_gif",
+    "num_samples",
+    "cuda",
 )
 
 
@@ -65,11 +66,18 @@ def make_settings(
     """Fill in what `explicit` leaves open: from the checkpoint's settings, preset, defaults."""
     defaults = {a.dest: a.default for a in parser._actions if a.dest != "help"}
     known = {k: v for k, v in (checkpoint or {}).items() if k in defaults and k not in PLACE_FLAGS}
-    chosen = explicit.get("preset") or (checkpoint or {}).get("preset") or defaults["preset"]
-    settings = Namespace(**(defaults | PRESETS[chosen] | known | explicit))
-    settings.preset = chosen
+    checkpoint = checkpoint or {}
+    model = explicit.get("model") or checkpoint.get("model") or defaults["model"]
+    chosen = explicit.get("preset") or checkpoint.get("preset") or defaults["preset"]
+    if chosen not in PRESETS[model]:
+        raise UserError(f"--preset {chosen}: --model {model} has {', '.join(PRESETS[model])}")
+    settings = Namespace(**(defaults | PRESETS[model][chosen] | known | explicit))
+    settings.model, settings.preset = model, chosen
     if "num_epoch" in explicit and "minutes" not in explicit:
         settings.minutes = None  # who counts in epochs is not stopped by the time of a preset
+    if model == "svg":
+        settle_robot_settings(settings)
+        return settings
     for side in ("frame_H", "frame_W"):
         size, patch = getattr(settings, side), settings.patch
         if size % patch or size // patch < 4:  # the pose encoder mirrors three rows at the border
@@ -101,6 +109,8 @@ def stored_settings(content: dict, path: Path) -> dict:
 def _check_as_flag(action: argparse.Action, value: Any) -> None:
     """Raise what argparse raises where the flag would not take the value."""
     if action.nargs == 0:
+        if isinstance(action.const, str):
+            return  # another way to write a flag that has its own check
         if not isinstance(value, bool):
             raise ValueError("neither true nor false")
         return
@@ -129,8 +139,8 @@ def complete(args: Namespace) -> Namespace:
 
 def check_model_flags(explicit: dict, stored: dict, path: Path) -> None:
     """Raise UserError where a flag on the command line contradicts the checkpoint's model."""
-    for name in MODEL_FLAGS:
-        if name in explicit and name in stored and explicit[name] != stored[name]:
+    for name in stored:
+        if name in explicit and explicit[name] != stored[name]:
             raise UserError(
                 f"--{name} {explicit[name]} contradicts {path}, whose model has "
                 f"{name} = {stored[name]}; leave the flag out, or use another checkpoint"

@@ -1,40 +1,26 @@
-"""The flags of both scripts, their help and their checks; every flag of the lab under its name.
+"""The flags of both scripts, their help and their checks; every flag of the labs under its name.
 
-Spec lab4, "The flags everyone uses".
+Spec lab4, "The flags everyone uses"; the other spellings are those of spec lab5. Flags of the robot
+model alone are in engine/robot_flags.py.
 """
 
 import argparse
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable
 
+from engine.flag_types import (
+    count,
+    fraction,
+    natural,
+    non_negative,
+    number,
+    positive,
+    probability,
+)
 from engine.presets import PRESETS
+from engine.robot_flags import add_robot_flags
 
 # ------------------------------------------------------------------ value types
-
-
-def _number(kind: type, low: float, high: float = float("inf"), *, open_low: bool = False):
-    """Make an argparse type for a number in [low, high], or (low, high] with `open_low`."""
-
-    def parse(text: str):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of type {kind.__name__}")
-        if not (low < value if open_low else low <= value) or not value <= high:
-            left = "more than" if open_low else "at least"
-            right = "" if high == float("inf") else f" and at most {high:g}"
-            raise argparse.ArgumentTypeError(f"{text} must be {left} {low:g}{right}")
-        return value
-
-    return parse
-
-
-count = _number(int, 1)
-natural = _number(int, 0)
-fraction = _number(float, 0, 1, open_low=True)
-probability = _number(float, 0, 1)
-non_negative = _number(float, 0, 1e30)
-positive = _number(float, 0, 1e30, open_low=True)
 
 
 def frame_range(text: str) -> tuple[int, int]:
@@ -56,17 +42,28 @@ def kl_anneal_type(text: str) -> str:
     return names[text.lower()]
 
 
+def kl_anneal_ratio(text: str) -> float:
+    """Parse the part of a cycle that climbs; a number above 1 is how often it fits into one."""
+    ratio = positive(text)
+    return 1 / ratio if ratio > 1 else ratio
+
+
+def optimizer_name(text: str) -> str:
+    """Parse an optimizer in any case (the robot lab writes `adam`)."""
+    return {name.lower(): name for name in ("Adam", "AdamW", "RMSprop")}.get(text.lower(), text)
+
+
 # ------------------------------------------------------------------------ flags
 
 
 def _add_shared_flags(parser: ArgumentParser) -> None:
     """Add every flag that both scripts take."""
     add = parser.add_argument_group("data").add_argument
-    add("--DR", metavar="ROOT", help="dataset folder: holds train/, val/ and test/")
-    add("--frame_H", type=_number(int, 11, 4096), default=32, help="frame height in pixels")
-    add("--frame_W", type=_number(int, 11, 4096), default=64, help="frame width in pixels")
-    add("--train_vi_len", type=_number(int, 2), default=16, help="frames of a training window")
-    add("--val_vi_len", type=_number(int, 2), default=630, help="frames of a validation sequence")
+    add("--DR", "--data_root", metavar="ROOT", help="dataset folder: holds train/, val/ and test/")
+    add("--frame_H", type=number(int, 11, 4096), default=32, help="frame height in pixels")
+    add("--frame_W", type=number(int, 11, 4096), default=64, help="frame width in pixels")
+    add("--train_vi_len", type=number(int, 2), default=16, help="frames of a training window")
+    add("--val_vi_len", type=number(int, 2), default=630, help="frames of a validation sequence")
     add("--partial", type=fraction, default=1.0, help="use this first part of the training frames")
     add(
         "--fast_train",
@@ -92,9 +89,16 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add("--num_workers", type=natural, help="image decoding threads (default: one per core)")
 
     add = parser.add_argument_group("run").add_argument
-    add("--save_root", help="folder for everything the run writes")
-    add("--ckpt_path", help="checkpoint to use, or a run folder")
-    add("--preset", choices=list(PRESETS), default="lab", help="defaults for the flags below")
+    add(
+        "--model",
+        choices=list(PRESETS),
+        default="dance",
+        help="dance: the CVAE of pose images; svg: the robot model, with LSTMs",
+    )
+    add("--save_root", "--log_dir", help="folder for everything the run writes")
+    add("--ckpt_path", "--model_dir", help="checkpoint to use, or a run folder")
+    presets = list(dict.fromkeys(name for named in PRESETS.values() for name in named))
+    add("--preset", choices=presets, default="lab", help="defaults for the flags below")
     add("--seed", type=natural, default=0, help="seed of every random draw")
     add("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps")
     add(
@@ -110,12 +114,13 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         help="compile the networks with torch.compile; auto: on CUDA, where it pays",
     )
     add("--gpu", type=int, help="accepted and ignored, as in the lab; see --device")
+    add("--cuda", action="store_true", help="accepted and ignored, as in the lab; see --device")
 
     add = parser.add_argument_group("model").add_argument
-    add("--F_dim", type=_number(int, 8, 4096), default=128, help="frame feature channels")
-    add("--L_dim", type=_number(int, 2, 4096), default=32, help="pose feature channels")
-    add("--N_dim", type=_number(int, 4, 4096), default=12, help="latent channels")
-    add("--D_out_dim", type=_number(int, 8, 4096), default=192, help="fused feature channels")
+    add("--F_dim", type=number(int, 8, 4096), default=128, help="frame feature channels")
+    add("--L_dim", type=number(int, 2, 4096), default=32, help="pose feature channels")
+    add("--N_dim", type=number(int, 4, 4096), default=12, help="latent channels")
+    add("--D_out_dim", type=number(int, 8, 4096), default=192, help="fused feature channels")
     add(
         "--output_activation",
         choices=["sigmoid", "clamp", "none"],
@@ -131,14 +136,22 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add("--patch", type=int, choices=[1, 2, 4], default=1, help="space to depth before networks")
 
     add = parser.add_argument_group("optimisation").add_argument
-    add("--num_epoch", type=count, default=70, help="epochs; the schedules span them")
+    add("--num_epoch", "--niter", type=count, default=70, help="epochs; the schedules span them")
     add(
         "--minutes",
         type=positive,
         help="train for this time instead; the schedules of --num_epoch are stretched over it",
     )
     add("--batch_size", type=count, default=2, help="windows of a step")
-    add("--optim", choices=["Adam", "AdamW", "RMSprop"], default="AdamW", help="optimizer")
+    add(
+        "--optim",
+        "--optimizer",
+        type=optimizer_name,
+        choices=["Adam", "AdamW", "RMSprop"],
+        default="AdamW",
+        help="optimizer",
+    )
+    add("--beta1", type=probability, default=0.9, help="decay of Adam's mean gradient")
     add("--lr", type=positive, default=1e-4, help="learning rate at the start")
     add("--weight_decay", type=non_negative, help="default: 0.01 for AdamW, 0 otherwise")
     add(
@@ -168,8 +181,20 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
 
     add = parser.add_argument_group("teacher forcing").add_argument
     add("--tfr", type=probability, default=1.0, help="ratio at the start")
-    add("--tfr_sde", type=natural, default=10, help="epoch that starts the decay")
-    add("--tfr_d_step", type=probability, default=0.1, help="decay per epoch")
+    add(
+        "--tfr_sde",
+        "--tfr_start_decay_epoch",
+        type=natural,
+        default=10,
+        help="epoch that starts the decay",
+    )
+    add("--tfr_d_step", "--tfr_decay_step", type=probability, default=0.1, help="decay per epoch")
+    add(
+        "--tfr_lower_bound",
+        type=probability,
+        default=0.0,
+        help="ratio at which the decay ends: once there, it is 0",
+    )
     add(
         "--tfr_coin",
         choices=["epoch", "batch", "step"],
@@ -192,11 +217,25 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         metavar="{Cyclical,Monotonic,None}",
         help="how the KL weight climbs (Without is another spelling of None)",
     )
+    add(
+        "--kl_anneal_cyclical",
+        dest="kl_anneal_type",
+        action="store_const",
+        const="Cyclical",
+        default="Cyclical",
+        help="--kl_anneal_type Cyclical",
+    )
     add("--kl_anneal_cycle", type=count, default=10, help="number of cycles over the run")
-    add("--kl_anneal_ratio", type=fraction, default=1.0, help="part of a cycle that climbs")
+    add(
+        "--kl_anneal_ratio",
+        type=kl_anneal_ratio,
+        default=1.0,
+        help="part of a cycle that climbs; above 1, its inverse, so that 2 is half a cycle",
+    )
     add("--kl_anneal_start", type=non_negative, default=0.0, help="weight at the start of a cycle")
     add(
         "--kl_anneal_stop",
+        "--beta",
         type=non_negative,
         default=1.0,
         help="weight at the top. The KL is a sum over N*H*W terms against a mean over pixels: "
@@ -211,6 +250,8 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         help="latent at test time: a sample of the prior, or its mean",
     )
     add("--temperature", type=non_negative, default=1.0, help="scale of the sampled latent")
+
+    add_robot_flags(parser)
 
 
 def _add_trainer_flags(parser: ArgumentParser) -> None:
@@ -266,7 +307,7 @@ class HelpFormatter(argparse.HelpFormatter):
     """Adds the default to the help of a flag that has one to speak of."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        unspoken = action.default is None or action.default is False
+        unspoken = action.default is None or isinstance(action.default, bool)
         if unspoken or action.default is argparse.SUPPRESS or "default" in action.help:
             return action.help
         if isinstance(action.default, list):

@@ -215,8 +215,10 @@ def summary(row: dict[str, float], progress: str, judge: str) -> str:
         f"{row['frames_per_second']:.0f} frames/s"
     )
     if f"{judge}_psnr" in row:
-        copied = row[f"{judge}_copy_first_psnr"]
-        line += f"; {judge} {row[f'{judge}_psnr']:.2f} dB (copying frame 0: {copied:.2f})"
+        line += f"; {judge} {row[f'{judge}_psnr']:.2f} dB"
+        for copied, what in (("copy_first", "frame 0"), ("copy_last", "the last known frame")):
+            if (psnr := row.get(f"{judge}_{copied}_psnr")) is not None:
+                line += f" (copying {what}: {psnr:.2f})"
     return line
 
 

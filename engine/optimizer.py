@@ -12,11 +12,12 @@ def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimiz
     if decay is None:
         decay = 0.01 if settings.optim == "AdamW" else 0.0
     arguments = {"lr": settings.lr, "weight_decay": decay}
+    betas = (settings.beta1, 0.999)
     match settings.optim:
         case "Adam":
-            return torch.optim.Adam(model.parameters(), fused=True, **arguments)
+            return torch.optim.Adam(model.parameters(), betas=betas, fused=True, **arguments)
         case "AdamW":
-            return torch.optim.AdamW(model.parameters(), fused=True, **arguments)
+            return torch.optim.AdamW(model.parameters(), betas=betas, fused=True, **arguments)
         case "RMSprop":
             return torch.optim.RMSprop(model.parameters(), **arguments)
     raise ValueError(f"unknown optimizer {settings.optim!r}")

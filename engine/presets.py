@@ -1,4 +1,4 @@
-"""Named sets of defaults; a flag on the command line wins over its preset."""
+"""Named sets of defaults, by model; a flag on the command line wins over its preset."""
 
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
@@ -17,7 +17,7 @@ RECIPE = {
     "lr_warmup": 50,
 }
 
-PRESETS: dict[str, dict] = {
+DANCE_PRESETS: dict[str, dict] = {
     # The lab's networks with the optimizer of the report that did best.
     "lab": {**LAB_WIDTHS, "optim": "AdamW", "lr": 1e-4, "lr_schedule": "cosine"},
     # The course template as handed out.
@@ -46,3 +46,46 @@ PRESETS: dict[str, dict] = {
         "per_save": 20,
     },
 }
+
+# The defaults of the robot lab; where it gives none, those of its report that did best.
+ROBOT_LAB = {
+    "seed": 1,
+    "num_epoch": 300,
+    "batch_size": 12,
+    "optim": "Adam",
+    "lr": 2e-3,
+    "lr_schedule": "constant",
+    "tfr_sde": 0,
+    "tfr_d_step": 0.0,
+    "kl_anneal_type": "Monotonic",
+    "kl_anneal_cycle": 3,
+    "kl_anneal_ratio": 0.5,
+    "kl_anneal_stop": 1e-4,
+    "per_save": 10,
+    "per_val": 10,
+}
+
+ROBOT_PRESETS: dict[str, dict] = {
+    "lab": ROBOT_LAB,
+    # For a laptop, in minutes (benchmarks/ROBOT.md).
+    "quick": {
+        **ROBOT_LAB,
+        "vgg_width": 16,
+        "g_dim": 64,
+        "z_dim": 16,
+        "rnn_size": 128,
+        "n_eval": 12,
+        "lr_schedule": "cosine",
+        "lr_warmup": 20,
+        "kl_anneal_type": "None",
+        "tfr_coin": "batch",
+        "num_epoch": 20,
+        "epoch_size": 20,
+        "tfr_d_step": 0.05,
+        "per_val": 5,
+        "per_save": 20,
+        "val_sequences": 8,
+    },
+}
+
+PRESETS = {"dance": DANCE_PRESETS, "svg": ROBOT_PRESETS}

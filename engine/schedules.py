@@ -10,9 +10,13 @@ import math
 
 
 def teacher_forcing_ratio(settings, epoch: float) -> float:
-    """Return the probability that an epoch draws from true frames; decays from `tfr_sde` on."""
+    """Return the probability that an epoch draws from true frames; decays from `tfr_sde` on.
+
+    Once it has decayed to `tfr_lower_bound` it is 0.
+    """
     decays = max(0, math.floor(epoch) - settings.tfr_sde + 1)
-    return max(0.0, settings.tfr - settings.tfr_d_step * decays)
+    ratio = max(0.0, settings.tfr - settings.tfr_d_step * decays)
+    return 0.0 if ratio < settings.tfr and ratio <= settings.tfr_lower_bound else ratio
 
 
 def kl_beta(settings, epoch: float) -> float:

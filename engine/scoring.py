@@ -39,17 +39,21 @@ class Scores:
                 "psnr": self.psnr,
                 "ssim": self.ssim,
                 "sharpness": self.sharpness,
-                "copy_first_psnr": self.copy_psnr,
-                "copy_first_ssim": self.copy_ssim,
+                f"{self.copied}_psnr": self.copy_psnr,
+                f"{self.copied}_ssim": self.copy_ssim,
             }
         )
+
+    @property
+    def copied(self) -> str:
+        """The name of the baseline: what is repeated, the first frame or the last known."""
+        return "copy_first" if self.first == 1 else "copy_last"
 
 
 def score(clip: Clip, predicted: Tensor) -> Scores:
     """Score a roll-out (T, 3, H, W) uint8 against the true frames of its clip."""
     first = clip.n_past
-    true, predicted = clip.frames[first:], predicted[first:]
-    copied = clip.frames[first - 1 : first].expand_as(true)
+    true, predicted, copied = (x[first:] for x in (clip.frames, predicted, copy_last(clip)))
     return Scores(
         clip.name,
         psnr_by_frame(predicted, true).numpy(),
@@ -59,6 +63,13 @@ def score(clip: Clip, predicted: Tensor) -> Scores:
         (detail_by_frame(predicted) / detail_by_frame(true).clamp(min=1e-6)).numpy(),
         first,
     )
+
+
+def copy_last(clip: Clip) -> Tensor:
+    """Predict by repeating the last known frame: (T, 3, H, W) uint8, the known frames first."""
+    first = clip.n_past
+    repeated = clip.frames[first - 1 : first].expand(len(clip) - first, -1, -1, -1)
+    return torch.cat([clip.frames[:first], repeated])
 
 
 def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:

@@ -28,7 +28,8 @@ class Validation:
     def row(self, name: str) -> dict[str, float]:
         """Return the figures as columns of the log, prefixed with the name of the set."""
         means = mean_scores(self.scores)
-        columns = {"psnr": "psnr", "ssim": "ssim", "copy_psnr": "copy_first_psnr"}
+        copied = f"{self.scores[0].copied}_psnr"
+        columns = {"psnr": "psnr", "ssim": "ssim", "copy_psnr": copied}
         row = {f"{name}_{columns[m]}": means[m] for m in columns}
         return row | {f"{name}_posterior_{m}": v for m, v in self.posterior.items()}
 

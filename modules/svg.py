@@ -21,6 +21,8 @@ from modules.vgg import VGGDecoder, VGGEncoder
 
 Skips = tuple[Tensor, ...]
 
+CONDITION_DIM = 7  # K: four actions and three coordinates of the end effector
+
 
 @dataclass(frozen=True)
 class SVGConfig:
@@ -32,7 +34,7 @@ class SVGConfig:
     predictor_rnn_layers: int = 2
     posterior_rnn_layers: int = 1
     vgg_width: int = 64
-    condition_dim: int = 7  # 0: without a condition
+    condition: bool = True
     prior: str = "fixed"
     n_past: int = 2
     last_frame_skip: bool = False
@@ -60,7 +62,8 @@ class SVG(nn.Module):
 
     def __init__(self, config: SVGConfig):
         super().__init__()
-        g, Z, K, R = config.g_dim, config.z_dim, config.condition_dim, config.rnn_size
+        g, Z, R = config.g_dim, config.z_dim, config.rnn_size
+        K = CONDITION_DIM if config.condition else 0
         self.config = config
         self.encoder = VGGEncoder(config.vgg_width, g)
         self.decoder = VGGDecoder(config.vgg_width, g)
@@ -249,7 +252,7 @@ class SVG(nn.Module):
     # ------------------------------------------------------------------ shared
 
     def _conditions(self, conditions: Tensor) -> Tensor:
-        return conditions[..., : self.config.condition_dim]
+        return conditions if self.config.condition else conditions[..., :0]
 
     def _initial_state(self, B: int, skips: Skips = ()) -> SVGState:
         prior = self.prior.initial_state(B) if self.prior else None

@@ -83,7 +83,7 @@ def training_loss(
     """
     B, T = frames.shape[:2]
     config = model.config
-    conditions = conditions[:, :, : config.condition_dim]
+    conditions = conditions[:, :, : 7 * config.condition]
     predictor, posterior = Predictor(model.predictor), Gaussian(model.posterior)
     prior = Gaussian(model.prior) if config.prior == "learned" else None
     squared_error, kl, predicted = 0.0, 0.0, []
@@ -141,7 +141,7 @@ def roll_out(
         h, own_skips = encode(model.encoder, drawn[t - 1])
         if t - 1 < n_past or config.last_frame_skip:
             skips = own_skips
-        condition = conditions[t : t + 1, : config.condition_dim]
+        condition = conditions[t : t + 1, : 7 * config.condition]
         mu, logvar = torch.zeros(2, 1, config.z_dim)
         if prior is not None:
             mu, logvar = prior(h, condition)

@@ -386,7 +386,7 @@ def test_the_steps_of_a_lab_users_own_loop(dance_root, tmp_path):
 def test_presets_give_way_to_flags_and_to_the_checkpoint():
     parser = config.trainer_parser()
     quick = config.make_settings(parser, config.parse_explicit(parser, ["--preset", "quick"]))
-    assert quick.F_dim == config.PRESETS["quick"]["F_dim"]
+    assert quick.F_dim == config.PRESETS["dance"]["quick"]["F_dim"]
     flags = ["--preset", "quick", "--lr", "0.5"]
     assert config.make_settings(parser, config.parse_explicit(parser, flags)).lr == 0.5
     stored = {"preset": "quick", "lr": 0.25, "tfr": 0.75, "DR": "elsewhere"}

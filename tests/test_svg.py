@@ -142,7 +142,7 @@ def test_batch_norm_takes_its_statistics_over_all_frames_of_a_step():
 
 
 def test_without_a_condition_it_changes_nothing_and_has_no_weights():
-    model = tiny(condition_dim=0)
+    model = tiny(condition=False)
     inputs = window_inputs()
     losses = []
     for scale in (1, 0):
