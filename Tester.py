@@ -30,27 +30,35 @@ from engine.scoring import (
     nearest_pose_prediction,
     score,
 )
-from models import settle_output_activation, stored_config
+from models import model_of, settle_output_activation, stored_config
 from modules.vae import CVAE, CVAEConfig
 from report.figures import rollout_figures, to_svg, write_png
 from report.page import write_page
 from report.rollouts import from_prediction, write_rollouts
 from report.runs import Record
+from robot import Robot_Test
 
 
 @exit_on_user_error
 def main() -> None:
     explicit = read_flags()
     path, content = checkpoint.find(explicit["ckpt_path"], prefer=checkpoint.BEST)
-    config.check_model_flags(explicit, stored_config(content, path), path)
+    model_name = model_of(content)
+    config.check_flags_of_model(explicit, model_name)
+    stored = stored_config(content, path) | {"model": model_name}
+    config.check_model_flags(explicit, stored, path)
     if "export_lab" in explicit:
         export_lab(content, Path(explicit["export_lab"]))
         return
     settings = config.make_settings(
         config.tester_parser(), explicit, config.stored_settings(content, path)
     )
+    device = choose_device(settings.device)
+    if model_name == "svg":
+        Robot_Test(settings, content, path).to(device).test_stage()
+        return
     settings.output_activation = explicit.get("output_activation")
-    model = Test_model(settings).to(choose_device(settings.device))
+    model = Test_model(settings).to(device)
     model.load_checkpoint()
     model.test_stage()
 

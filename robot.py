@@ -1,15 +1,28 @@
-"""The robot model with its data behind it, as the scripts train it."""
+"""The robot model with its data behind it, as the scripts train and test it."""
 
 from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from dataloader import RobotWindows, robot_clips, robot_data_digest
+from engine import checkpoint
 from engine.contract import Clip
+from engine.device import choose_compute
+from engine.files import replacing
+from engine.runfolder import open_results_folder
+from engine.sample_outputs import write_pictures
+from engine.sampling import sample, sequence_table, step_table, summary_table
 from engine.scoring import copy_last, mean_scores, score
 from engine.stages import Stages
-from models import seeded_weights
+from models import seeded_weights, stored_config
 from modules.svg import SVG, SVGConfig
+from report.figures import write_png
+from report.sampling import sample_steps
+
+PICTURED = 8  # sequences that GIFs are written of
 
 
 class Robot_Model(Stages, SVG):
@@ -35,3 +48,55 @@ class Robot_Model(Stages, SVG):
             copied = mean_scores([score(clip, copy_last(clip)) for clip in clips])["psnr"]
             print(f"baselines on {name}: copying the last known frame {copied:.2f} dB")
         return {}
+
+
+class Robot_Test(SVG):
+    """The model of a checkpoint, with the test: samples, their scores and their pictures."""
+
+    def __init__(self, args: Namespace, content: dict, path: Path):
+        super().__init__(SVGConfig(**stored_config(content, path)))
+        checkpoint.load_weights(self, content, path)
+        self.args, self.content, self.path = args, content, path
+        self.eval()
+
+    def test_stage(self) -> None:
+        """Sample every sequence; write scores, tables and pictures into `args.save_root`."""
+        args, folder = self.args, Path(self.args.save_root)
+        clips = robot_clips(args, "test" if args.split == "test" else "validate")
+        open_results_folder(folder, self.path, self.content, overwrite=args.overwrite)
+        device = next(self.parameters()).device
+        compute = choose_compute(device, args.precision, args.compile)
+        compute.prepare(self)
+        samples = args.num_samples or (100 if device.type == "cuda" else 20)
+        sampling = sample(
+            self,
+            clips,
+            samples=samples,
+            compute=compute,
+            temperature=args.temperature,
+            seed=args.seed,
+        )
+        sampled = []
+        for one in tqdm(sampling, "sampling", len(clips), unit="sequence", disable=None):
+            if len(sampled) < PICTURED:
+                write_pictures(folder, [one])
+            sampled.append(replace(one, shown={}))  # the frames of all would fill the memory
+        print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
+
+        by_step, by_sequence = step_table(sampled), sequence_table(sampled)
+        summary = summary_table(by_sequence)
+        summary = summary.rename(index={"best": f"best of {samples}", "mean": f"mean of {samples}"})
+        for name, table, index in (
+            ("steps.csv", by_step, False),
+            ("sequences.csv", by_sequence, True),
+            ("summary.csv", summary, True),
+        ):
+            with replacing(folder / name) as file:
+                table.to_csv(file, index=index, float_format="%.6g")
+        write_png(sample_steps(by_step, samples), folder / "scores.png")
+        frames = f"frames {clips[0].n_past} to {len(clips[0]) - 1}"
+        print(
+            f"PSNR in dB and SSIM over {frames} of {len(clips)} sequences, with half the width of "
+            "the 95 % interval; the posterior has seen the truth:\n"
+            f"{summary.to_string(float_format=lambda value: f'{value:.4g}')}"
+        )

@@ -15,12 +15,14 @@ PALETTE_FRAMES = 32  # frames that the palette of a GIF is found on
 VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
 
 
-def write_gif(path: Path, frames: Tensor, scale: int = 1) -> None:
+def write_gif(
+    path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
+) -> None:
     """Write (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
 
     One palette serves all frames: a palette for each takes a hundred times longer to find. The
     writer merges identical neighbours into one picture and adds their times up, so the GIF lasts
-    T · 20 ms but may hold fewer pictures. Nothing is ever read back from it.
+    T times as long but may hold fewer pictures. Nothing is ever read back from it.
     """
     pixels = frames.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
     sample = pixels[np.linspace(0, len(pixels) - 1, PALETTE_FRAMES).astype(int)]
@@ -38,7 +40,7 @@ def write_gif(path: Path, frames: Tensor, scale: int = 1) -> None:
             format="GIF",
             save_all=True,
             append_images=others,
-            duration=FRAME_MILLISECONDS,
+            duration=milliseconds,
             loop=0,
         )
 
@@ -49,13 +51,13 @@ def side_by_side(*clips: Tensor) -> Tensor:
     return torch.cat([part for clip in clips for part in (line, clip)][1:], dim=3)
 
 
-def write_strip(path: Path, *clips: Tensor, frames: int = 8) -> None:
+def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int = VIEW_SCALE) -> None:
     """Write a PNG with `frames` moments of some clips (T, 3, H, W), one clip a row, time across."""
     times = np.linspace(0, len(clips[0]) - 1, frames).round().astype(int).tolist()
     rows = [side_by_side(*(clip[t][None] for t in times)) for clip in clips]
     line = rows[0].new_full((1, 3, 1, rows[0].shape[3]), 128)
     sheet = torch.cat([part for row in rows for part in (line, row)][1:], dim=2)[0]
-    pixels = sheet.permute(1, 2, 0).numpy().repeat(VIEW_SCALE, axis=0).repeat(VIEW_SCALE, axis=1)
+    pixels = sheet.permute(1, 2, 0).numpy().repeat(scale, axis=0).repeat(scale, axis=1)
     with replacing(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 

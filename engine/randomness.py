@@ -22,6 +22,7 @@ class Stream(IntEnum):
     POSTERIOR = 3
     PRIOR = 4
     DIAGNOSTIC = 5
+    SHOWN = 6
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
