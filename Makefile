@@ -1,15 +1,17 @@
 # make demo   set up, draw demo data, train a few minutes, roll the test out
+# make demo-robot   the same for the robot model: draw, train, sample, score
 # make test   set up, check style, run the tests
 # make study  set up, draw demo data, train the four runs of the lab report small, compare them
-# Variables: PYTHON (3.11 or newer), DEMO (folder of the demo), STUDY (of the study), VENV.
+# Variables: PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), STUDY (of the study), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
+ROBOT ?= runs/robot
 STUDY ?= runs/study
 BIN := $(VENV)/bin
 
-.PHONY: demo test study install clean
+.PHONY: demo demo-robot test study install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
@@ -18,6 +20,14 @@ demo: install
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo
 	@echo "Open $(DEMO)/report/report.html in a browser to play the roll-outs"
+
+demo-robot: install
+	$(BIN)/python -m demo.robot --out $(ROBOT)/data
+	$(BIN)/python Trainer.py --model svg --DR $(ROBOT)/data --save_root $(ROBOT)/run \
+		--preset quick --minutes 4
+	$(BIN)/python Tester.py --DR $(ROBOT)/data --save_root $(ROBOT)/results --ckpt_path $(ROBOT)/run
+	@echo
+	@echo "Look at $(ROBOT)/results: samples_seq_*.gif (truth, posterior, best and random samples), scores.png"
 
 study: install
 	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \
@@ -44,4 +54,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(STUDY)
+	rm -rf $(VENV) $(DEMO) $(ROBOT) $(STUDY)
