@@ -25,6 +25,9 @@ class Recurrent(nn.Module):
         shape = (self.lstm.num_layers, batch, self.lstm.hidden_size)
         return (self.embed.weight.new_zeros(shape), self.embed.weight.new_zeros(shape))
 
+    def compile(self, *args, **kwargs) -> None:
+        """Stay eager: the LSTM is one library call, at which a compiled graph would break."""
+
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         return self.lstm(self.embed(inputs.float()), state)
 

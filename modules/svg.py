@@ -179,14 +179,9 @@ class SVG(nn.Module):
         S, B = vectors.shape[:2]
         gaussian, prior = self._prior(vectors, conditions, state.prior)
         features, predictor = self.predictor(join(vectors, z, conditions), state.predictor)
-        drawn = self.decoder(
-            features.flatten(0, 1), tuple(torch.cat(stage) for stage in zip(*terms))
-        )
-        return (
-            drawn.unflatten(0, (S, B)),
-            gaussian,
-            state._replace(predictor=predictor, prior=prior),
-        )
+        stages = terms[0] if S == 1 else tuple(map(torch.cat, zip(*terms)))  # (S·B, …) each
+        drawn = self.decoder(features.flatten(0, 1), stages).unflatten(0, (S, B))
+        return drawn, gaussian, state._replace(predictor=predictor, prior=prior)
 
     # -------------------------------------------------------------- prediction
 

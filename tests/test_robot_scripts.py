@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import Tester
+import Trainer
 from demo.robot import draw_dataset
 from engine import checkpoint, config
 from engine.errors import UserError
 from tests.scripts import good, rows_of, run, start_training, train
 from tests.test_resume import assert_same_run, wait_for_output
-from Trainer import read_settings
 
 TINY = (
     "--model svg --preset quick --vgg_width 2 --g_dim 6 --z_dim 3 --rnn_size 8 --n_future 3 "
@@ -91,7 +92,7 @@ def test_other_modes_train(robot_root, tmp_path, flags):
 
 
 def settings_of(flags: str) -> Namespace:
-    return read_settings(shlex.split(flags))
+    return Trainer.read_settings(shlex.split(flags))
 
 
 def test_command_lines_of_the_lab_are_taken_with_its_defaults():
@@ -146,9 +147,15 @@ def test_a_checkpoint_brings_its_model_and_refuses_another(trained):
     assert config.PRESETS["svg"]["quick"]["vgg_width"] != 2
 
 
-def test_missing_data_is_one_line(trained, tmp_path):
-    for script, flags in (("Trainer.py", "--model svg"), ("Tester.py", f"--ckpt_path {trained}")):
-        done = run(script, f"--DR {tmp_path / 'none'} --save_root {tmp_path / 'out'} {flags}")
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: --DR")
-        assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize("main", [Trainer.main, Tester.main])
+def test_missing_data_is_one_line(trained, tmp_path, monkeypatch, capsys, main):
+    flags = ["--model", "svg"] if main is Trainer.main else ["--ckpt_path", str(trained)]
+    flags += ["--DR", str(tmp_path / "none"), "--save_root", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["script", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --DR")
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
