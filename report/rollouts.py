@@ -66,10 +66,10 @@ def from_prediction(
             "ssim": {"prediction": scores.ssim, COPIED: scores.copy_ssim},
         }
     padded = {
-        metric: {name: np.r_[np.nan, values] for name, values in series.items()}
+        metric: {n: np.r_[[np.nan] * scores.first, values] for n, values in series.items()}
         for metric, series in by_frame.items()
     }
-    return Rollout(clip.name, clips, padded, about=about)
+    return Rollout(clip.name, clips, padded, given=clip.n_past, about=about)
 
 
 def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:

@@ -6,7 +6,6 @@ command goes on where it was stopped.
 
 import itertools
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.files import replacing
-from report.runs import read_records
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "study.json", "finished.json"
@@ -72,7 +70,9 @@ def run_study(study: Study, out: Path) -> list[Path]:
             print(f"{number}/{len(folders)} {name}: done before", flush=True)
             continue
         print(f"{number}/{len(folders)} {name}: training", flush=True)
-        _train(study, flags, folder)
+        own = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+        # The same command goes on with a begun run, and has nothing to do for a trained one.
+        _call("Trainer.py", "--DR", study.data, *study.shared, *own, "--save_root", str(folder))
         _call("Tester.py", "--DR", study.data, "--save_root", str(folder / TEST_FOLDER),
               "--ckpt_path", str(folder), "--split", study.split, "--no_report")  # fmt: skip
         with replacing(folder / DONE_FILE) as file:
@@ -100,49 +100,14 @@ def _keep_plan(study: Study, out: Path) -> None:
         raise UserError(f"{path}: not the plan of a study ({error})") from None
 
 
-def _train(study: Study, flags: dict[str, str], folder: Path) -> None:
-    """Train an experiment, or go on with it where it was stopped."""
-    if (folder / "last.ckpt").exists():
-        if _is_trained(folder):
-            return  # stopped while it was being tested
-        _call(
-            "Trainer.py",
-            "--DR",
-            study.data,
-            *study.shared,
-            "--save_root",
-            str(folder),
-            "--ckpt_path",
-            str(folder),
-        )
-        return
-    own = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    _call("Trainer.py", "--DR", study.data, *study.shared, *own, "--save_root", str(folder))
-
-
-def _is_trained(folder: Path) -> bool:
-    """Whether a run has logged and saved the last epoch that its settings give it."""
-    (record,) = read_records([folder])
-    epoch, settings = int(record.log["epoch"][-1]), record.settings
-    if settings["minutes"] is not None:
-        ended = float(record.log["seconds"].sum()) >= 60 * settings["minutes"]
-    else:
-        ended = epoch + 1 >= settings["num_epoch"]
-    return ended and (folder / f"epoch={epoch}.ckpt").exists()
-
-
 def _call(script: str, *flags: str) -> None:
     """Run a script; its words go to the terminal. Raises UserError where it fails."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        with subprocess.Popen([sys.executable, str(ROOT / script), *flags]) as process:
-            try:
-                code = process.wait()
-            except BaseException:  # who stops the study stops what it runs, and lets it save
-                process.terminate()
-                raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with subprocess.Popen([sys.executable, str(ROOT / script), *flags]) as process:
+        try:
+            code = process.wait()
+        except SystemExit:  # SIGTERM; Ctrl-C has reached the script too, which saves and ends
+            process.terminate()
+            raise
     if code != 0:
         raise UserError(
             f"{script} ended with code {code} (its words are above); the same command "

@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import signal
 import sys
 import zlib
 
@@ -371,11 +372,9 @@ def scripts(monkeypatch):
         if script == "Tester.py":
             make_results(folder, rollout("0", len(called)))
             return
-        make_run(folder, minutes=None, kl_anneal_type=given.get("--kl_anneal_type"))
-        (folder / "last.ckpt").touch()
+        make_run(folder, kl_anneal_type=given.get("--kl_anneal_type"))
         if folder.name in fails:
             raise study.UserError("Trainer.py ended with code 1")
-        (folder / "epoch=5.ckpt").touch()
 
     monkeypatch.setattr(study, "_call", call)
     monkeypatch.setattr(Reporter, "write_report", lambda paths, *_: print(read_records(paths)))
@@ -402,7 +401,7 @@ def test_a_study_goes_on_where_it_was_stopped(report, scripts, tmp_path):
     last = str(tmp_path / "s" / "type=None")
     assert training == [
         *("Trainer.py", "--DR", str(tmp_path), "--num_epoch", "6"),
-        *("--save_root", last, "--ckpt_path", last),
+        *("--kl_anneal_type", "None", "--save_root", last),
     ]
     assert testing[0] == "Tester.py"
     assert out.count("Record(label='type=") == 2
@@ -415,14 +414,31 @@ def test_a_study_goes_on_where_it_was_stopped(report, scripts, tmp_path):
     assert "another study" in err
 
 
-def test_a_study_stopped_while_testing_is_not_trained_again(report, scripts, tmp_path):
-    called, _ = scripts
-    words = ["--study", "--DR", tmp_path, "--out", tmp_path / "s", "--tfr", "1"]
-    assert report(*words)[0] == 0
-    (tmp_path / "s" / "tfr=1" / "finished.json").unlink()
-    called.clear()
-    assert report(*words)[0] == 0
-    assert [c[0] for c in called] == ["Tester.py"]
+def test_a_study_passes_on_that_it_is_to_stop(tmp_path, monkeypatch):
+    """Its script hears of a SIGTERM, may save, and the study ends when it has."""
+    (tmp_path / "Slow.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "def stop(*_):\n    (here / 'saved').touch(); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "(here / 'begun').touch()\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+
+    def stop(*_):
+        if (tmp_path / "begun").exists():
+            raise SystemExit(143)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    try:
+        with pytest.raises(SystemExit):
+            study._call("Slow.py")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert (tmp_path / "saved").exists()
 
 
 def test_without_a_grid_the_study_is_the_labs(report, scripts, tmp_path):
