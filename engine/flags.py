@@ -270,7 +270,9 @@ def _add_trainer_flags(parser: ArgumentParser) -> None:
     add("--test", action="store_true", help="validate --ckpt_path and stop")
     add = parser.add_argument_group("logging").add_argument
     add("--wandb", "--use_wandb", action="store_true", help="log to Weights & Biases")
-    add("--wandb_id", help="id of the wandb run to continue")
+    add("--wandb_id", help="id of the wandb run (default: that of the run folder, else a new one)")
+    add("--wandb_artifacts", action="store_true", help="send best.ckpt and last.ckpt to wandb")
+    add("--tensorboard", action="store_true", help="write TensorBoard files into the run folder")
     add("--store_visualization", action="store_true", help="keep the GIF of every validation")
 
 

@@ -17,6 +17,7 @@ from engine.outputs import write_gif
 from engine.replay import Replay
 from engine.run import Run
 from engine.saver import Saver
+from engine.scoring import Scores
 from engine.signals import Interrupted, StopRequest
 from engine.tracking import Tracker
 from engine.validation import Validation, validate
@@ -80,6 +81,7 @@ def end_epoch(
     last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
     validates = (epoch + 1) % settings.per_val == 0 or last
     gifs: dict[str, Path] = {}
+    scores: dict[str, list[Scores]] = {}
     if validates:
         with stop.interruptible():
             found = {
@@ -87,14 +89,15 @@ def end_epoch(
             }
         for name, validation in found.items():
             row |= validation.row(name)
+            scores[name] = validation.scores
         psnr = row[f"{run.best['set']}_psnr"]
         if psnr > run.best["psnr"]:
             run.best = run.best | {"psnr": psnr, "epoch": epoch}
         gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
     run.end_epoch()
-    tracker.log(row, gifs)
-    if gifs or settings.per_val == 1:
-        say(bar, summary(row, progress(run), run.best["set"]))
+    tracker.log(row, gifs, scores)
+    if validates:
+        say(bar, summary(row, progress(run), run.best))
 
     state, files = run.state(), {}
     if epoch % settings.per_save == 0 or last:
@@ -150,7 +153,8 @@ def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: Sto
         run.seconds += now - mark
         so_far.seconds += now - mark
         mark = now
-        bar.update()
+        if run.settings.minutes is None:
+            bar.update()
         if not bar.disable and now - refreshed > SECONDS_PER_REFRESH:
             refreshed = now
             refresh(bar, run, float(metrics["loss"]))
@@ -174,20 +178,39 @@ def diverged(run: Run, saver: Saver) -> UserError:
 
 
 def refresh(bar: tqdm, run: Run, loss: float) -> None:
-    """Show on the bar how the run stands."""
+    """Show on the bar how the run stands; the bar itself tells the time left."""
     scheduled, so_far = run.so_far.scheduled, run.so_far
-    bar.set_description(progress(run), refresh=False)
+    if run.settings.minutes is not None:
+        bar.n = min(bar.total, run.seconds)
+    bar.set_description_str(progress(run), refresh=False)
+    best = run.best["psnr"] if run.best else float("-inf")
     bar.set_postfix_str(
-        f"loss {loss:.4g}, β {scheduled['beta']:.3g}, tfr {scheduled['tfr']:.2f}, "
-        f"lr {scheduled['lr']:.2g}, {so_far.frames / so_far.seconds:.0f} frames/s"
+        f"{so_far.frames / so_far.seconds:.0f} frames/s, loss {loss:.4g}, "
+        f"β {scheduled['beta']:.3g}, tfr {scheduled['tfr']:.2f}, lr {scheduled['lr']:.2g}"
+        + (f", best {best:.2f} dB" if best > float("-inf") else ""),
+        refresh=False,
     )
+    bar.refresh()
 
 
 def progress_bar(run: Run, data: TrainingData) -> tqdm:
-    """Return a bar over all steps of the run; with `--minutes` nobody knows how many."""
-    epochs = range(run.settings.num_epoch)
-    total = None if run.settings.minutes else sum(data.batches_in(e) for e in epochs)
-    return tqdm(total=total, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
+    """Return a bar over all steps of the run, or with `--minutes` over its seconds.
+
+    Where the output is no terminal it shows nothing.
+    """
+    settings = run.settings
+    if settings.minutes is None:
+        total: float = sum(data.batches_in(epoch) for epoch in range(settings.num_epoch))
+        begun: float = run.step
+    else:
+        total, begun = 60 * settings.minutes, run.seconds
+    return tqdm(
+        total=total,
+        initial=begun,
+        disable=None,
+        dynamic_ncols=True,
+        bar_format="{desc} |{bar:20}| {percentage:3.0f} %, {remaining} left{postfix}",
+    )
 
 
 def progress(run: Run) -> str:
@@ -207,19 +230,19 @@ def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) ->
     return {name: path for name, path in gifs.items() if path.exists()}
 
 
-def summary(row: dict[str, float], progress: str, judge: str) -> str:
-    """Return the line that an epoch leaves on the terminal."""
+def summary(row: dict[str, float], progress: str, best: dict) -> str:
+    """Return the line that a validated epoch leaves."""
+    judge = best["set"]
     line = (
-        f"{progress}: loss {row['loss']:.4g}, mse {row['mse']:.4g}, "
-        f"kl {row['kl']:.4g}, β {row['beta']:.3g}, tfr {row['tfr']:.2f}, lr {row['lr']:.2g}, "
-        f"{row['frames_per_second']:.0f} frames/s"
+        f"{progress}: loss {row['loss']:.4g}, mse {row['mse']:.4g}, kl {row['kl']:.4g}, "
+        f"β {row['beta']:.3g}, tfr {row['tfr']:.2f}, lr {row['lr']:.2g}, "
+        f"{row['frames_per_second']:.0f} frames/s; {judge} {row[f'{judge}_psnr']:.2f} dB "
+        f"(best {best['psnr']:.2f} in epoch {best['epoch']}"
     )
-    if f"{judge}_psnr" in row:
-        line += f"; {judge} {row[f'{judge}_psnr']:.2f} dB"
-        for copied, what in (("copy_first", "frame 0"), ("copy_last", "the last known frame")):
-            if (psnr := row.get(f"{judge}_{copied}_psnr")) is not None:
-                line += f" (copying {what}: {psnr:.2f})"
-    return line
+    for copied, what in (("copy_first", "frame 0"), ("copy_last", "the last known frame")):
+        if (psnr := row.get(f"{judge}_{copied}_psnr")) is not None:
+            line += f", copying {what} {psnr:.2f}"
+    return line + ")"
 
 
 def say(bar: tqdm, line: str) -> None:

@@ -21,7 +21,7 @@ SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
 SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
 RESULT_FILES = ("*_seq*.*", "*.csv", "scores.png", "report.html", SOURCE_FILE)
-RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb")
+RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
 
 
 def resume_point(settings: Namespace, identity: dict) -> tuple[Path, dict] | None:

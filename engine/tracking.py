@@ -1,15 +1,21 @@
-"""Where a run's figures go: a CSV in the run folder, the terminal, and wandb where asked for."""
+"""Where a run's figures go: a CSV in the run folder, and wandb and TensorBoard where asked for."""
 
 import csv
 import io
-import os
-import sys
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.files import going_on, replacing
+from engine.scoring import Scores
+from engine.tensorboard_log import open_tensorboard
+from engine.wandb_log import open_wandb
 
 METRICS_FILE = "metrics.csv"
+COLUMNS = {  # of the log, by the group they have elsewhere; all others are of a validation
+    "train": ("loss", "mse", "kl", "elbo", "grad_norm", "skipped", "step"),
+    "schedule": ("beta", "tfr", "lr", "teacher_forced"),
+    "system": ("seconds", "frames_per_second"),
+}
 
 
 class CsvLog:
@@ -54,60 +60,31 @@ def read_log(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-class NoWandb:
-    """Stands in for a wandb run: takes what it is given and does nothing."""
-
-    def log(self, data: dict, step: int | None = None) -> None: ...
-
-    def finish(self) -> None: ...
-
-
 class Tracker:
-    """The CSV and wandb behind one interface, which the loop calls once an epoch."""
+    """The CSV, wandb and TensorBoard behind one interface, which the loop calls once an epoch."""
 
     def __init__(self, folder: Path, settings: dict, first_epoch: int):
         self._csv = CsvLog(folder / METRICS_FILE, first_epoch)
-        self._wandb = open_wandb(folder, settings) if settings["wandb"] else NoWandb()
+        opened = [
+            open_wandb(folder, settings) if settings["wandb"] else None,
+            open_tensorboard(folder, settings, first_epoch) if settings["tensorboard"] else None,
+        ]
+        self._logs = [log for log in opened if log is not None]
 
-    def log(self, row: dict, gifs: dict[str, Path]) -> None:
-        """Record the figures of an epoch and the GIFs of its validation."""
+    def log(self, row: dict, gifs: dict[str, Path], scores: dict[str, list[Scores]]) -> None:
+        """Record the figures of an epoch, and of its validation the GIFs and scores by set."""
         self._csv.add(row)
-        self._wandb.log(row | self._media(gifs), step=row["epoch"])
-
-    def _media(self, gifs: dict[str, Path]) -> dict:
-        if isinstance(self._wandb, NoWandb):
-            return {}
-        import wandb
-
-        return {name: wandb.Video(str(path), format="gif") for name, path in gifs.items()}
+        figures = grouped({name: value for name, value in row.items() if name != "epoch"})
+        for log in self._logs:
+            log.log(row["epoch"], figures, gifs, scores)
 
     def close(self) -> None:
-        """Finish the wandb run. Further calls do nothing."""
-        self._wandb.finish()
-        self._wandb = NoWandb()
+        """Finish what is open. Further calls do nothing."""
+        while self._logs:
+            self._logs.pop().close()
 
 
-def open_wandb(folder: Path, settings: dict):
-    """Start a wandb run, offline where there is no login or network; NoWandb without wandb."""
-    try:
-        import wandb
-    except ImportError:
-        print("wandb is not installed (pip install wandb); going on without", file=sys.stderr)
-        return NoWandb()
-    arguments = {
-        "project": "conditional-video-vae",
-        "dir": str(folder),
-        "config": settings,
-        "id": settings["wandb_id"],
-        "resume": "allow" if settings["wandb_id"] else None,
-    }
-    logged_in = bool(wandb.api.api_key)
-    mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
-    if mode == "offline":
-        why = "WANDB_MODE is offline" if logged_in else "no login (wandb login)"
-        print(f"wandb runs offline: {why}; `wandb sync` sends it later", file=sys.stderr)
-    try:
-        return wandb.init(mode=mode, **arguments)
-    except wandb.errors.CommError as error:
-        print(f"wandb runs offline: no connection ({error})", file=sys.stderr)
-        return wandb.init(mode="offline", **arguments)
+def grouped(row: dict[str, float]) -> dict[str, float]:
+    """Name the columns of the log by their group: train/, schedule/, system/, else val/."""
+    groups = {name: group for group, names in COLUMNS.items() for name in names}
+    return {f"{groups.get(name, 'val')}/{name}": value for name, value in row.items()}
