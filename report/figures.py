@@ -273,9 +273,11 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
     grid = figure.subplots(len(scored), 2, sharex=True, squeeze=False)
     for row, (name, of_runs) in zip(grid, scored.items()):
         for axis, metric in zip(row, UNITS):
-            first = next(iter(of_runs.values())).scores.get(metric, {})
-            if COPIED in first:
-                axis.plot(first[COPIED], color=GREY, lw=1, ls="--", label=COPIED)
+            first = next(iter(of_runs.values()))
+            for baseline in first.baselines:
+                if baseline in first.scores.get(metric, {}):
+                    values = first.scores[metric][baseline]
+                    axis.plot(values, color=GREY, lw=1, ls="--", label=baseline)
             means = []
             for line, label, values in _series(of_runs, metric):
                 axis.plot(values, **line | {"lw": 1}, label=label)
@@ -299,26 +301,23 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
 
 def drift(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
     """PSNR along the sequences in pieces of 100 frames: does a roll-out wear off?"""
-    curves = {
-        (label, name): [r.scores["psnr"][name] for r in of_run if name in r.scores.get("psnr", {})]
-        for label, of_run in rollouts.items()
-        for name in dict.fromkeys(n for r in of_run for n in (*r.predicted, COPIED))
-    }
-    curves = {key: series for key, series in curves.items() if series}
+    curves: dict[str, tuple[list[np.ndarray], bool]] = {}
+    for label, of_run in rollouts.items():
+        for name in dict.fromkeys(n for r in of_run for n in (*r.predicted, *r.baselines)):
+            series = [r.scores["psnr"][name] for r in of_run if name in r.scores.get("psnr", {})]
+            is_baseline = not any(name in r.clips for r in of_run)
+            several = len({n for r in of_run for n in r.predicted}) > 1
+            words = f"{label}, {name}" if several and len(rollouts) > 1 else name
+            curves[words if several or is_baseline else label] = series, is_baseline
     if not curves:
         return None
-    several = len({name for _, name in curves}) > 2
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     lines = _lines()
-    for (label, name), series in curves.items():
-        middles, means = drift_curve(series)
-        if name == COPIED:
-            axis.plot(middles, means, color=GREY, lw=1, ls="--", marker=".", label=COPIED)
-        else:
-            words = f"{label}, {name}" if several else label
-            axis.plot(middles, means, **next(lines), marker="o", ms=4, label=words)
-    width = _piece(max(len(values) for series in curves.values() for values in series))
+    for label, (series, is_baseline) in curves.items():
+        line = {"color": GREY, "ls": "--", "lw": 1} if is_baseline else next(lines)
+        axis.plot(*drift_curve(series), **line, marker=".", ms=8, label=label)
+    width = _piece(max(len(values) for series, _ in curves.values() for values in series))
     _label(axis, "", f"PSNR (dB), mean over {width} frames", "frame")
     return _with_legend(figure, [axis])
 
@@ -408,6 +407,8 @@ def strip(of_runs: dict[str, Rollout], times: Sequence[int] | None = None) -> Fi
             location="bottom",
             shrink=0.4,
             aspect=40,
+            fraction=min(0.15, 0.5 / tall),
+            pad=0.1 / tall,
             label="error: mean absolute difference of the colours (grey levels of 255)",
         )
     return figure
@@ -442,12 +443,9 @@ def _series(of_runs: dict[str, Rollout], metric: str) -> Iterator[tuple[dict, st
     for label, rollout in of_runs.items():
         for name in rollout.predicted:
             if name in rollout.scores.get(metric, {}):
-                alone = len(rollout.predicted) == 1
-                yield (
-                    next(lines),
-                    label if alone else f"{label}, {name}",
-                    rollout.scores[metric][name],
-                )
+                words = f"{label}, {name}" if len(of_runs) > 1 else name
+                words = label if len(rollout.predicted) == 1 else words
+                yield next(lines), words, rollout.scores[metric][name]
 
 
 def _lines() -> Iterator[dict]:

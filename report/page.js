@@ -77,7 +77,11 @@ class Player {
     this.cache = new Map();
     this.loading = 0;
     this.listen();
-    this.openSequence(0);
+    // report.html#sequence=2&frame=310 opens at that moment.
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    this.frame = Math.max(0, parseInt(wanted.get("frame")) || 0);
+    const named = data.sequences.findIndex((sequence) => sequence.name === wanted.get("sequence"));
+    this.openSequence(Math.max(0, named));
   }
 
   get sequence() {
@@ -157,7 +161,10 @@ class Player {
       widest = Math.max(widest, columns);
       const panels = [
         ...drawn.map((clip) => this.panel(clip.name, clip.blob, clip)),
-        ...errors.map((clip) => this.panel("difference", clip.blob, clip, clip.truth)),
+        ...errors.map((clip) => {
+          const name = drawn.length > 1 ? `Δ ${clip.name}` : "difference";
+          return this.panel(name, clip.blob, clip, clip.truth);
+        }),
       ];
       this.panels.push(...panels);
       const row = make("div", { class: "drawn" }, ...panels.map((panel) => panel.element));
@@ -169,10 +176,8 @@ class Player {
     });
     byId("drawn").replaceChildren(...rows);
     const stage = byId("stage");
-    stage.style.setProperty("--given", `${given.length}fr`);
-    stage.style.setProperty("--drawn", `${widest}fr`);
-    stage.style.setProperty("--given-columns", given.length);
-    stage.style.setProperty("--drawn-columns", widest);
+    stage.style.setProperty("--given", given.length);
+    stage.style.setProperty("--drawn", widest);
     this.layOutCurve();
     this.load();
   }
@@ -184,8 +189,8 @@ class Player {
     const caption = make("figcaption", {}, make("b", {}, name), score);
     const element = make("figure", { class: "panel" }, canvas, caption);
     if (truth !== null) {
-      score.textContent = `0 to ${this.data.errorScale} of 255`;
-      element.append(make("div", { class: "scale" }));
+      score.textContent = `0 to ${this.data.errorScale}`;
+      element.append(make("div", { class: "scale", title: "grey levels of 255" }));
     }
     const context = canvas.getContext("2d");
     return { element, canvas, context, score, blob, clip, truth, picture: context.createImageData(width, height) };
@@ -427,10 +432,12 @@ class Player {
       " ": () => this.setPlaying(!this.playing),
       ArrowLeft: () => this.step(event.shiftKey ? -10 : -1),
       ArrowRight: () => this.step(event.shiftKey ? 10 : 1),
-      ArrowUp: () => this.changeSpeed(1),
-      ArrowDown: () => this.changeSpeed(-1),
-      Home: () => this.go(0),
-      End: () => this.go(this.sequence.frames - 1),
+      "+": () => this.changeSpeed(1),
+      "-": () => this.changeSpeed(-1),
+      ...(at.closest("#player") && {
+        Home: () => this.go(0),
+        End: () => this.go(this.sequence.frames - 1),
+      }), // elsewhere they belong to the page
       d: () => byId("difference").click(),
       l: () => this.toggleLoop(),
       r: () => this.nextRun(),

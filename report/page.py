@@ -186,32 +186,32 @@ def _digest(frames: np.ndarray) -> bytes:
 
 def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
     """Return the table of scores: a row per sequence, the means over the predicted frames."""
-    columns = list(
-        dict.fromkeys(
-            (label, name) for label, rs in rollouts.items() for r in rs for name in r.predicted
-        )
-    )
-    if not columns:
+    drawn = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
+    if not drawn:
         return ""
+    one_each = len({name for _, name in drawn}) == 1
+    named = "{0}" if one_each else "{1}" if len(rollouts) == 1 else "{0}, {1}"
+    columns = {key: named.format(*key) for key in drawn}
+    columns |= {(None, n): n for rs in rollouts.values() for r in rs for n in r.baselines}
     rows = []
     for sequence, of_runs in by_sequence(rollouts).items():
+        some = next(iter(of_runs.values()))
         cells = []
         for metric, digits in (("psnr", 2), ("ssim", 4)):
-            means = [_mean(of_runs.get(label), metric, name) for label, name in columns]
-            copied = next((_mean(r, metric, drawing.COPIED) for r in of_runs.values()), None)
-            best = max((mean for mean in means if mean is not None), default=None)
-            for mean in (*means, copied):
-                mark = (
-                    ' class="best"' if mean is not None and mean == best and len(means) > 1 else ""
-                )
+            means = {
+                (label, n): _mean(of_runs.get(label) if label else some, metric, n)
+                for label, n in columns
+            }
+            best = max((means[key] or 0 for key in drawn), default=0)
+            for key, mean in means.items():
+                mark = ' class="best"' if mean == best and key in drawn and len(drawn) > 1 else ""
                 cells.append(f"<td{mark}>{'–' if mean is None else f'{mean:.{digits}f}'}</td>")
         rows.append(f"<tr><td>{html.escape(sequence)}</td>{''.join(cells)}</tr>")
-    one_each = len({name for _, name in columns}) == 1
     heads = "".join(
-        f"<th>{html.escape(label if one_each else f'{label}, {name}')}<br>{unit}</th>"
+        f"<th>{html.escape(name)}<br>{unit}</th>"
         for unit in ("PSNR, dB", "SSIM")
-        for label, name in (*columns, (drawing.COPIED, drawing.COPIED))
-    ).replace(f"{drawing.COPIED}, {drawing.COPIED}", drawing.COPIED)
+        for name in columns.values()
+    )
     return (
         '<section class="card"><h2>Scores</h2><div class="scroll"><table><thead><tr>'
         f"<th>Sequence</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"

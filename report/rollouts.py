@@ -47,6 +47,11 @@ class Rollout:
         """The clips that have scores: those a model drew, where the truth is known."""
         return [name for name in self.clips if name in self.scores.get("psnr", {})]
 
+    @property
+    def baselines(self) -> list[str]:
+        """What has scores without being a clip, such as copying the first frame."""
+        return [name for name in self.scores.get("psnr", {}) if name not in self.clips]
+
 
 def from_prediction(
     clip: Clip, predicted: torch.Tensor, scores: Scores | None, about: dict[str, str]

@@ -176,6 +176,7 @@ def test_play_moves_the_frames_and_pause_stops_them(opened):
 def test_without_loop_it_stops_at_the_end_and_with_it_begins_again(opened):
     view = opened()
     view.page.select_option("#speed", "100")
+    view.page.focus("#curve")
     view.press("l", "End", "ArrowLeft", " ")
     view.until(lambda: not view.playing())
     assert view.frame() == FRAMES - 1
@@ -213,14 +214,17 @@ def test_the_keys(opened):
     view = opened()
     view.press("ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowLeft")
     assert view.frame() == 11
+    view.press("End")  # scrolls the page
+    assert view.frame() == 11
+    view.page.focus("#curve")
     view.press("Home", "ArrowLeft")
     assert view.frame() == 0
     view.press("End", "ArrowRight")
     assert view.frame() == FRAMES - 1
     speed = view.page.input_value("#speed")
-    view.press("ArrowUp")
+    view.press("+")
     assert float(view.page.input_value("#speed")) > float(speed)
-    view.press("ArrowDown")
+    view.press("-")
     assert view.page.input_value("#speed") == speed
     view.press("d")
     assert "difference" not in view.captions()
@@ -251,11 +255,26 @@ def test_sequences_and_runs_are_chosen(opened, written):
     assert list(view.chips("runs").values()) == [True, False]
 
 
+def test_a_link_opens_a_moment(browser, written):
+    page = browser.new_page()
+    for link, frame, pressed in (
+        ("sequence=push&frame=5", "5", [False, False, True]),
+        ("sequence=none&frame=999", f"{FRAMES - 1}", [True, False, False]),
+        ("frame=-3&x", "0", [True, False, False]),
+    ):
+        page.goto("about:blank")
+        page.goto(f"{written[0].as_uri()}#{link}")
+        chips = page.locator("#sequences .chip")
+        assert page.get_attribute("#curve", "aria-valuenow") == frame
+        assert [c.get_attribute("aria-pressed") == "true" for c in chips.all()] == pressed
+    page.close()
+
+
 def test_samples_of_a_robot_stand_side_by_side(opened, written):
     view = opened()
     view.press("3")
     samples = [f"sample {k}" for k in range(3)]
-    assert view.captions() == ["truth", *samples, *["difference"] * 3]
+    assert view.captions() == ["truth", *samples, *[f"Δ {s}" for s in samples]]
     view.page.wait_for_timeout(100)
     clips = written[1][0].rollouts[2].clips
     for index, name in enumerate(("truth", *samples)):
