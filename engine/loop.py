@@ -50,6 +50,8 @@ def train(
         try:
             while not run.finished and not stop.requested:
                 train_epoch(run, data, bar, saver, stop)
+                if stop.requested:
+                    break
                 with contextlib.suppress(Interrupted):
                     end_epoch(run, sets, tracker, saver, stop, bar, constants)
             if stop.requested:

@@ -16,7 +16,7 @@ from tests.scripts import TINY, rows_of, start_training, train
 # Everything that has a state: replay, batches with and without teacher forcing, cyclical KL.
 RUN = (
     f"{TINY} --num_epoch 3 --replay --tfr_coin batch --tfr 0.7 --tfr_sde 0 --scene "
-    "--lr 0.002 --lr_warmup 5 --per_save 2 --holdout 40:50 --precision fp32"
+    "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50 --precision fp32"
 )
 SAVING_ALL_THE_TIME = "--save_every_minutes 0.00001"
 TIMES = ("seconds", "frames_per_second")
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_the_next_start_goes_on(
     flags = f"--DR {dance_root} --save_root {folder} {RUN}"
     output = tmp_path / "output"
     process = start_training(flags, output)
-    wait_for_output(output, "epoch 1/3")
+    wait_for_output(output, "epoch 2/3")
     process.terminate()
     process.join(60)
     before = (folder / "last.ckpt").read_bytes()
