@@ -38,6 +38,6 @@ def gather(frames: Tensor, index: Tensor, device: torch.device) -> Tensor:
     return to_float(pixels.to(device, non_blocking=True)).permute(1, 0, 4, 2, 3)
 
 
-def images(pixels: np.ndarray) -> Tensor:
+def as_images(pixels: np.ndarray) -> Tensor:
     """(T, H, W, 3) → (T, 3, H, W) without a copy."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.gather import decode, gather, images, place
+from data.gather import as_images, decode, gather, place
 from engine.contract import Batch, Clip
 from engine.errors import UserError
 from engine.images import numbered_folders, numbered_images, open_image
@@ -242,5 +242,5 @@ def robot_clips(settings, split: str, first: int | None = None) -> list[Clip]:
         here = slice(start, start + length)
         conditions = torch.from_numpy(sequences.conditions[here])
         name = f"{folder.parent.name}_{folder.name}"
-        clips.append(Clip(name, images(frames[here]), conditions, settings.n_past))
+        clips.append(Clip(name, as_images(frames[here]), conditions, settings.n_past))
     return clips
