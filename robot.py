@@ -73,6 +73,7 @@ class Robot_Test(SVG):
             clips,
             samples=samples,
             compute=compute,
+            z=args.z,
             temperature=args.temperature,
             seed=args.seed,
         )

@@ -55,6 +55,7 @@ def sample(
     *,
     samples: int,
     compute: Compute,
+    z: str = "sample",
     temperature: float = 1.0,
     seed: int = 0,
     rows: int = 256,
@@ -64,7 +65,7 @@ def sample(
     Sample n of clip k is a function of (seed, k, n). As many clips as fit into `rows` sequences
     go as one batch, all samples of them together. The model keeps its mode: call `eval()` before.
     """
-    arguments = {"compute": compute, "temperature": temperature, "seed": seed}
+    arguments = {"compute": compute, "z": z, "temperature": temperature, "seed": seed}
     together = max(1, rows // samples)
     for start in range(0, len(clips), together):
         numbers = range(start, min(start + together, len(clips)))
