@@ -78,6 +78,7 @@ ROBOT_PRESETS: dict[str, dict] = {
         "lr_schedule": "cosine",
         "lr_warmup": 20,
         "kl_anneal_type": "None",
+        "kl_anneal_stop": 1e-5,
         "tfr_coin": "batch",
         "num_epoch": 20,
         "epoch_size": 20,
