@@ -37,7 +37,7 @@ def main() -> None:
     else:
         check_no_study(flags, trainers)
         paths = [Path(run) for run in flags.runs]
-    write_report(paths, Path(flags.out), flags.times)
+    write_report(paths, Path(flags.out), flags.times, flags.sequences)
 
 
 def split_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, help="folder for all that is written")
     parser.add_argument(
         "--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips"
+    )
+    parser.add_argument(
+        "--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)"
     )
     add = parser.add_argument_group(
         "study",
@@ -101,9 +104,20 @@ def read_study(flags: argparse.Namespace, trainers: list[str]) -> Study:
     return Study(grid(choices) if choices else LAB_STUDY, trainers, flags.DR, split)
 
 
-def write_report(paths: Sequence[Path], out: Path, times: Sequence[int] | None = None) -> None:
-    """Write figures, table and page of some runs into `out`. Raises UserError."""
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    times: Sequence[int] | None = None,
+    sequences: Sequence[str] | None = None,
+) -> None:
+    """Write figures, table and page of some runs into `out`. Raises UserError.
+
+    times: the frames to show in strips; sequences: those to show, by name. By default eight
+    frames of all sequences.
+    """
     records = read_records(paths)
+    if sequences is not None:
+        keep_sequences(records, sequences)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -120,6 +134,19 @@ def write_report(paths: Sequence[Path], out: Path, times: Sequence[int] | None =
     write_page(out / "report.html", title, records, drawn)
     size = (out / "report.html").stat().st_size / 1e6
     print(f"{out}: report.html ({size:.1f} MB), runs.csv, {len(figures)} figures as PNG and SVG")
+
+
+def keep_sequences(records: Sequence[Record], names: Sequence[str]) -> None:
+    """Drop the other sequences from the records. Raises UserError for one that is in none."""
+    found = {rollout.name for record in records for rollout in record.rollouts}
+    for name in names:
+        if name not in found:
+            raise UserError(
+                f"--sequences {name}: no such sequence was rolled out; there are "
+                f"{', '.join(sorted(found)) or 'none'}"
+            )
+    for record in records:
+        record.rollouts = [rollout for rollout in record.rollouts if rollout.name in names]
 
 
 def write_table(path: Path, records: Sequence[Record]) -> None:

@@ -27,8 +27,12 @@ def open_wandb(folder: Path, settings: dict) -> "WandbLog | None":
     except ImportError:
         print("wandb is not installed (pip install wandb); going on without", file=sys.stderr)
         return None
-    logged_in = bool(wandb.api.api_key)
-    mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
+    mode = os.environ.get("WANDB_MODE")
+    why = f"WANDB_MODE is {mode}"
+    if mode is None:
+        mode, why = "online", ""
+        if not wandb.login(prompt=False, verify=False):
+            mode, why = "offline", "no login (wandb login)"
     arguments = {
         "project": PROJECT,
         "name": folder.resolve().name,
@@ -40,7 +44,6 @@ def open_wandb(folder: Path, settings: dict) -> "WandbLog | None":
         "tags": [str(settings[name]) for name in ("preset", "kl_anneal_type") if name in settings],
     }
     if mode == "offline":
-        why = "WANDB_MODE is offline" if logged_in else "no login (wandb login)"
         print(f"wandb runs offline: {why}", file=sys.stderr)
     try:
         run = wandb.init(mode=mode, **arguments)
@@ -90,7 +93,7 @@ class WandbLog:
         """Send the checkpoints where asked for, end the run, and say how to sync it."""
         if self._artifacts:
             self._send_checkpoints()
-        offline, place = self._run.settings._offline, Path(self._run.dir).parent
+        offline, place = self._run.offline, Path(self._run.dir).parent
         self._run.finish()
         if offline:
             print(f"wandb: to send this run, `wandb login`, then `wandb sync {place}`")

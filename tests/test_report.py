@@ -244,12 +244,13 @@ def report(monkeypatch, capsys):
 
 def test_the_reporter_writes_figures_table_and_page(two, report, tmp_path):
     out = tmp_path / "out"
-    code, _, err = report(*two, "--out", out, "--times", 0, 5, 700)
+    code, _, err = report(*two, "--out", out, "--times", 0, 5, 700, "--sequences", "1")
     assert code == 0, err
     names = {path.name for path in out.iterdir()}
     for name in ("losses", "schedules", "teacher_forcing", "annealing", "validation"):
         assert {f"{name}.png", f"{name}.svg"} <= names
-    assert {"scores.png", "drift.svg", "strip_0.png", "strip_1.svg", "report.html"} <= names
+    assert {"scores.png", "drift.svg", "strip_1.svg", "report.html"} <= names
+    assert "strip_0.png" not in names
     with (out / "runs.csv").open() as file:
         table = list(csv.DictReader(file))
     assert table == [
@@ -314,6 +315,9 @@ def test_runs_that_are_not_there(report, tmp_path):
     (tmp_path / "file").write_text("mine")
     run = make_run(tmp_path / "run")
     assert "--out" in report(run, "--out", tmp_path / "file")[2]
+    code, _, err = report(run, "--out", tmp_path / "out", "--sequences", "7")
+    assert code == 2
+    assert "--sequences 7" in err
     (run / "settings.json").write_text("[1")
     assert "settings.json" in report(run, "--out", tmp_path / "out")[2]
     assert not (tmp_path / "out").exists()
