@@ -32,10 +32,9 @@ from engine.scoring import (
 )
 from models import model_of, settle_output_activation, stored_config
 from modules.vae import CVAE, CVAEConfig
-from report.figures import rollout_figures, to_svg, write_png
-from report.page import write_page
-from report.rollouts import from_prediction, write_rollouts
-from report.runs import Record
+from report.figures import rollout_figures, write_png
+from report.results import about_test, leave_results
+from report.rollouts import from_prediction
 from robot import Robot_Test
 
 
@@ -178,26 +177,16 @@ class Test_model(CVAE):
         folder: Path,
     ) -> None:
         """Leave the roll-outs as files that the Reporter reads, and show them on a page."""
-        about = {
-            "run": self.path.resolve().parent.name,
-            "checkpoint": self.path.name,
-            "split": self.args.split,
-            "z": self.args.z,
-            "temperature": f"{self.args.temperature:g}",
-        }
+        about = about_test(self.path, self.args)
         rollouts = [
             from_prediction(clip, predicted, scores.get(clip.name), about)
             for clip, predicted in zip(clips, predictions)
         ]
-        write_rollouts(folder, rollouts)
-        record = Record(about["run"], rollouts=rollouts)
-        figures = {} if self.args.no_report else rollout_figures({record.label: rollouts})
+        page = not self.args.no_report
+        figures = rollout_figures({about["run"]: rollouts}) if page else {}
         if "scores" in figures:
             write_png(figures["scores"], folder / "scores.png")
-        if not self.args.no_report:
-            drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
-            write_page(folder / "report.html", record.label, [record], drawn)
-            print(f"{folder / 'report.html'}: open it to play them")
+        leave_results(folder, rollouts, figures, page=page)
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:

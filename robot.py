@@ -19,10 +19,12 @@ from engine.scoring import copy_last, mean_scores, score
 from engine.stages import Stages
 from models import seeded_weights, stored_config
 from modules.svg import SVG, SVGConfig
-from report.figures import write_png
+from report.figures import rollout_figures, write_png
+from report.results import about_test, leave_results
+from report.rollouts import from_samples
 from report.sampling import sample_steps
 
-PICTURED = 8  # sequences that GIFs are written of
+PICTURED = 8  # sequences that GIFs are written of, and that the page plays
 
 
 class Robot_Model(Stages, SVG):
@@ -77,10 +79,11 @@ class Robot_Test(SVG):
             temperature=args.temperature,
             seed=args.seed,
         )
-        sampled = []
+        sampled, rollouts, about = [], [], about_test(self.path, args)
         for one in tqdm(sampling, "sampling", len(clips), unit="sequence", disable=None):
             if len(sampled) < PICTURED:
                 write_pictures(folder, [one])
+                rollouts.append(from_samples(one, about))
             sampled.append(replace(one, shown={}))  # the frames of all would fill the memory
         print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
 
@@ -94,10 +97,14 @@ class Robot_Test(SVG):
         ):
             with replacing(folder / name) as file:
                 table.to_csv(file, index=index, float_format="%.6g")
-        write_png(sample_steps(by_step, samples), folder / "scores.png")
+        figure = sample_steps(by_step, samples)
+        write_png(figure, folder / "scores.png")
         frames = f"frames {clips[0].n_past} to {len(clips[0]) - 1}"
         print(
             f"PSNR in dB and SSIM over {frames} of {len(clips)} sequences, with half the width of "
             "the 95 % interval; the posterior has seen the truth:\n"
             f"{summary.to_string(float_format=lambda value: f'{value:.4g}')}"
         )
+        strips = rollout_figures({about["run"]: rollouts[:1]}) if not args.no_report else {}
+        strips = {name: drawn for name, drawn in strips.items() if name.startswith("strip_")}
+        leave_results(folder, rollouts, {"samples": figure} | strips, page=not args.no_report)

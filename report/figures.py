@@ -232,10 +232,8 @@ def validation(records: Sequence[Record]) -> Figure | None:
                     best = int(values.argmax())
                     axis.plot(epochs[best], values[best], "o", color=line["color"], ms=6)
             _label(axis, name, UNITS[metric])
-        for baseline, words, dashes in (
-            ("copy_first", COPIED, "--"),
-            ("nearest_pose", "nearest pose", ":"),
-        ):
+        for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
+            dashes = "--" if baseline in COPIED else ":"
             column = f"{name}_{baseline}_psnr"
             for value in sorted({v for record in records for v in record.column(column)[1]}):
                 row[0].axhline(value, color=GREY, ls=dashes, lw=1, label=words)

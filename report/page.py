@@ -24,6 +24,7 @@ from report.runs import Record, differing_settings
 
 MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
 CAPTIONS = {
+    "samples": ("Samples by frame", "Means over the sequences, with their 95 % intervals."),
     "scores": ("PSNR and SSIM by frame", "Triangles: the weakest spots of each run."),
     "drift": ("Drift", "Does a roll-out wear off? All sequences together."),
     "losses": ("Losses", "Means over the steps of each epoch."),

@@ -18,14 +18,14 @@ import torch
 from engine.contract import Clip
 from engine.errors import UserError
 from engine.files import replacing
+from engine.sampling import METRICS, Sampled, best_of
 from engine.scoring import Scores
 
 FORMAT = 1
 PATTERN = "rollout_seq*.npz"
 TRUTH = "truth"  # the clip that others are compared with, where it is known
 INPUTS = ("pose", TRUTH)  # clips that are the data's; all others a model drew
-COPIED = "copy first frame"
-METRICS = ("psnr", "ssim")
+COPIED = {"copy_first": "copy first frame", "copy_last": "copy last known frame"}  # baselines
 MAX_BYTES = 1 << 31  # of one sequence, unpacked
 
 
@@ -66,15 +66,38 @@ def from_prediction(
     }
     by_frame = {}
     if scores is not None:
+        copied = COPIED[scores.copied]
         by_frame = {
-            "psnr": {"prediction": scores.psnr, COPIED: scores.copy_psnr},
-            "ssim": {"prediction": scores.ssim, COPIED: scores.copy_ssim},
+            "psnr": {"prediction": scores.psnr, copied: scores.copy_psnr},
+            "ssim": {"prediction": scores.ssim, copied: scores.copy_ssim},
         }
-    padded = {
-        metric: {n: np.r_[[np.nan] * scores.first, values] for n, values in series.items()}
+    return Rollout(clip.name, clips, _padded(by_frame, clip.n_past), clip.n_past, about)
+
+
+def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
+    """Return a clip of a stochastic model: truth, posterior, best of its samples, random ones."""
+    clip, best = sampled.clip, best_of(sampled.samples["psnr"])
+    numbers = {"best": best} | {f"sample {n}": n for n in range(len(sampled.samples["psnr"]))}
+    pictures = {TRUTH: clip.frames} | sampled.shown
+    clips = {
+        name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+        for name, frames in pictures.items()
+    }
+    by_frame = {
+        metric: {"posterior": sampled.posterior[metric]}
+        | {name: sampled.samples[metric][n] for name, n in numbers.items() if name in clips}
+        | {COPIED["copy_last"]: sampled.copied[metric]}
+        for metric in METRICS
+    }
+    return Rollout(clip.name, clips, _padded(by_frame, clip.n_past), clip.n_past, about)
+
+
+def _padded(by_frame: dict[str, dict], given: int) -> dict[str, dict[str, np.ndarray]]:
+    """Let scores of the predicted frames begin with frame 0."""
+    return {
+        metric: {name: np.r_[[np.nan] * given, values] for name, values in series.items()}
         for metric, series in by_frame.items()
     }
-    return Rollout(clip.name, clips, padded, given=clip.n_past, about=about)
 
 
 def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.config import PLACE_FLAGS
 from engine.errors import UserError
 from report.rollouts import PATTERN, Rollout, read_rollouts
 
 LOG_FILE, SETTINGS_FILE = "metrics.csv", "settings.json"
-# Where a run was carried out and under which name; no difference in what it computes.
-PLACES = ("DR", "save_root", "ckpt_path", "cache_dir", "num_workers", "wandb", "wandb_id", "gpu")
+HIDDEN = {*PLACE_FLAGS, "ckpt_path"} - {"warm_start"}  # no difference in what a run computes
 
 
 @dataclass
@@ -40,8 +40,7 @@ class Record:
     @property
     def validation_sets(self) -> list[str]:
         """The names of the sets a run was validated on, the one that judged first."""
-        names = [name.removesuffix("_copy_first_psnr") for name in self.log]
-        return [name for name, column in zip(names, self.log) if column != name]
+        return [name.removesuffix("_ssim") for name in self.log if name.endswith("_ssim")]
 
 
 def read_records(paths: Sequence[Path]) -> list[Record]:
@@ -93,7 +92,7 @@ def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
     table = {
         name: [_text(record.settings.get(name)) for record in records]
         for name in names
-        if name not in PLACES
+        if name not in HIDDEN
     }
     return {name: row for name, row in table.items() if len(set(row)) > 1}
 

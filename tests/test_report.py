@@ -9,12 +9,15 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from reporting import ROWS, make_results, make_run, robot, rollout
 
 import Reporter
+from engine.contract import Clip
+from engine.sampling import Sampled
 from report import figures, study
 from report.codec import pack, pack_all
-from report.rollouts import COPIED, read_rollouts
+from report.rollouts import COPIED, from_samples, read_rollouts
 from report.runs import labels, read_records
 
 # ------------------------------------------------------------------------ figures
@@ -70,7 +73,7 @@ def test_validation_is_drawn_where_it_was_done_with_its_baselines(two):
     psnr, _ = figures.training_figures(read_records(two[:1]))["validation"].axes
     drawn = lines_of(psnr)
     np.testing.assert_array_equal(drawn["one"], ([1, 3, 5], [21, 23, 25]))
-    assert list(drawn[COPIED][1]) == [23.25, 23.25]
+    assert list(drawn[COPIED["copy_first"]][1]) == [23.25, 23.25]
     assert list(drawn["nearest pose"][1]) == [24.5, 24.5]
     assert psnr.get_ylabel() == "PSNR (dB)"
 
@@ -82,7 +85,9 @@ def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
     known = records[0].rollouts[0].scores
     np.testing.assert_array_equal(lines_of(psnr)["one"][1], known["psnr"]["prediction"])
     np.testing.assert_array_equal(lines_of(ssim)["one"][1], known["ssim"]["prediction"])
-    np.testing.assert_array_equal(lines_of(psnr)[COPIED][1], known["psnr"][COPIED])
+    np.testing.assert_array_equal(
+        lines_of(psnr)[COPIED["copy_first"]][1], known["psnr"][COPIED["copy_first"]]
+    )
 
     values = np.full(300, 30.0)
     values[0] = np.nan
@@ -153,6 +158,27 @@ def test_a_rollout_is_read_as_it_was_written(tmp_path):
         for metric, series in original.scores.items():
             for name, values in series.items():
                 np.testing.assert_allclose(found.scores[metric][name], values, rtol=1e-6)
+
+
+def test_samples_become_clips_with_the_scores_of_each():
+    frames = torch.randint(0, 256, (3, 5, 3, 12, 12), dtype=torch.uint8)
+    clip = Clip("push", frames[0], torch.zeros(5, 7), n_past=2)
+    psnr = np.array([[1.0, 2, 3], [7, 8, 9], [4, 5, 6]])
+    sampled = Sampled(
+        clip,
+        {"psnr": psnr, "ssim": psnr / 10},
+        *({"psnr": np.full(3, v), "ssim": np.full(3, v)} for v in (20.0, 10.0)),
+        {"posterior": frames[1], "best": frames[2], "sample 2": frames[1]},
+    )
+    made = from_samples(sampled, {"run": "r"})
+    assert list(made.clips) == ["truth", "posterior", "best", "sample 2"]
+    assert made.given == 2
+    assert (made.clips["best"][4] == frames[2, 4].permute(1, 2, 0).numpy()).all()
+    assert made.scores["psnr"]["best"][2:].tolist() == [7, 8, 9]
+    assert made.scores["ssim"]["sample 2"][2:].tolist() == [0.4, 0.5, 0.6]
+    assert np.isnan(made.scores["psnr"]["posterior"][:2]).all()
+    assert made.predicted == ["posterior", "best", "sample 2"]
+    assert made.baselines == [COPIED["copy_last"]]
 
 
 def test_rollouts_of_an_earlier_test_go(tmp_path):
