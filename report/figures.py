@@ -291,7 +291,9 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
                         fontsize=7,
                     )
             _label(axis, f"sequence {name}", UNITS[metric], "frame")
-            axis.set_title(f"mean {', '.join(means)}", loc="right", fontsize=8, fontweight="normal")
+            if len(means) <= 3:
+                words = f"mean {', '.join(means)}"
+                axis.set_title(words, loc="right", fontsize=8, fontweight="normal")
             axis.margins(y=0.15)
     _outer_labels(grid)
     return _with_legend(figure, list(grid.flat))

@@ -191,6 +191,7 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
     if not drawn:
         return ""
     one_each = len({name for _, name in drawn}) == 1
+    compared = one_each and len(drawn) > 1
     named = "{0}" if one_each else "{1}" if len(rollouts) == 1 else "{0}, {1}"
     columns = {key: named.format(*key) for key in drawn}
     columns |= {(None, n): n for rs in rollouts.values() for r in rs for n in r.baselines}
@@ -205,7 +206,7 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
             }
             best = max((means[key] or 0 for key in drawn), default=0)
             for key, mean in means.items():
-                mark = ' class="best"' if mean == best and key in drawn and len(drawn) > 1 else ""
+                mark = ' class="best"' if compared and mean == best and key in drawn else ""
                 cells.append(f"<td{mark}>{'–' if mean is None else f'{mean:.{digits}f}'}</td>")
         rows.append(f"<tr><td>{html.escape(sequence)}</td>{''.join(cells)}</tr>")
     heads = "".join(

@@ -76,16 +76,20 @@ def from_prediction(
 
 def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
     """Return a clip of a stochastic model: truth, posterior, best of its samples, random ones."""
-    clip, best = sampled.clip, best_of(sampled.samples["psnr"])
-    numbers = {"best": best} | {f"sample {n}": n for n in range(len(sampled.samples["psnr"]))}
-    pictures = {TRUTH: clip.frames} | sampled.shown
+    clip = sampled.clip
+    drawn = {"posterior": "posterior", "best": "best"}
+    random = [name for name in sampled.shown if name not in drawn]
+    drawn |= {name: f"random {k}" for k, name in enumerate(random, 1)}  # alike in all sequences
+    pictures = {TRUTH: clip.frames} | {drawn[n]: frames for n, frames in sampled.shown.items()}
     clips = {
         name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
         for name, frames in pictures.items()
     }
+    numbers = {"best": best_of(sampled.samples["psnr"])}
+    numbers |= {drawn[name]: int(name.removeprefix("sample ")) for name in random}
     by_frame = {
         metric: {"posterior": sampled.posterior[metric]}
-        | {name: sampled.samples[metric][n] for name, n in numbers.items() if name in clips}
+        | {name: sampled.samples[metric][n] for name, n in numbers.items()}
         | {COPIED["copy_last"]: sampled.copied[metric]}
         for metric in METRICS
     }

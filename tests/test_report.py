@@ -171,13 +171,13 @@ def test_samples_become_clips_with_the_scores_of_each():
         {"posterior": frames[1], "best": frames[2], "sample 2": frames[1]},
     )
     made = from_samples(sampled, {"run": "r"})
-    assert list(made.clips) == ["truth", "posterior", "best", "sample 2"]
+    assert list(made.clips) == ["truth", "posterior", "best", "random 1"]
     assert made.given == 2
     assert (made.clips["best"][4] == frames[2, 4].permute(1, 2, 0).numpy()).all()
     assert made.scores["psnr"]["best"][2:].tolist() == [7, 8, 9]
-    assert made.scores["ssim"]["sample 2"][2:].tolist() == [0.4, 0.5, 0.6]
+    assert made.scores["ssim"]["random 1"][2:].tolist() == [0.4, 0.5, 0.6]
     assert np.isnan(made.scores["psnr"]["posterior"][:2]).all()
-    assert made.predicted == ["posterior", "best", "sample 2"]
+    assert made.predicted == ["posterior", "best", "random 1"]
     assert made.baselines == [COPIED["copy_last"]]
 
 
