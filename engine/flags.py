@@ -48,9 +48,12 @@ def kl_anneal_ratio(text: str) -> float:
     return 1 / ratio if ratio > 1 else ratio
 
 
+OPTIMIZERS = ["Adam", "AdamW", "RMSprop", "Muon"]
+
+
 def optimizer_name(text: str) -> str:
     """Parse an optimizer in any case (the robot lab writes `adam`)."""
-    return {name.lower(): name for name in ("Adam", "AdamW", "RMSprop")}.get(text.lower(), text)
+    return {name.lower(): name for name in OPTIMIZERS}.get(text.lower(), text)
 
 
 # ------------------------------------------------------------------------ flags
@@ -147,13 +150,13 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         "--optim",
         "--optimizer",
         type=optimizer_name,
-        choices=["Adam", "AdamW", "RMSprop"],
+        choices=OPTIMIZERS,
         default="AdamW",
-        help="optimizer",
+        help="optimizer; Muon leaves what is no matrix to AdamW",
     )
     add("--beta1", type=probability, default=0.9, help="decay of Adam's mean gradient")
     add("--lr", type=positive, default=1e-4, help="learning rate at the start")
-    add("--weight_decay", type=non_negative, help="default: 0.01 for AdamW, 0 otherwise")
+    add("--weight_decay", type=non_negative, help="default: 0.01 for AdamW and Muon, 0 otherwise")
     add(
         "--lr_schedule",
         choices=["cosine", "multistep", "step", "exponential", "constant"],
