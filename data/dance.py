@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data.augmentation import Augmentation
 from data.gather import as_images, decode, gather, place
 from engine.contract import Batch, Clip
 from engine.errors import UserError
@@ -113,6 +114,10 @@ class DanceWindows:
         self.frames, self.poses = (
             place(decode(settings, paths), device) for paths in (files.images, files.poses)
         )  # (frames, H, W, 3) uint8 each
+        self.augmentation = None
+        if settings.augment:
+            training = np.concatenate([np.arange(a, b) for a, b in self.segments])
+            self.augmentation = Augmentation(self.frames, self.poses, training, settings.seed)
 
     def segments_in(self, epoch: int) -> list[Segment]:
         """Return the part of the recordings that `--partial` and `--fast_train` leave."""
@@ -148,10 +153,14 @@ class DanceWindows:
         )
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         starts = torch.from_numpy(starts).to(self.frames.device)
-        for batch in starts.split(settings.batch_size)[first : self.batches_in(epoch)]:
-            index = steps[:, None] + batch  # (T, B): time leads, as the model works
+        batches = starts.split(settings.batch_size)
+        for number in range(first, self.batches_in(epoch)):
+            index = steps[:, None] + batches[number]  # (T, B): time leads, as the model works
             frames, poses = (gather(x, index, self.device) for x in (self.frames, self.poses))
-            yield Batch(frames, poses, index)
+            batch = Batch(frames, poses, index)
+            if self.augmentation is not None:
+                batch = self.augmentation.apply(batch, epoch, number)
+            yield batch
 
     def _check_length(self, epoch: int) -> None:
         windows = self.windows_in(epoch)

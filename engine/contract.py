@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from engine.moving import Move
+
 
 class Batch(NamedTuple):
     """Windows to train on, on the device of the model."""
@@ -18,6 +20,7 @@ class Batch(NamedTuple):
     frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
     conditions: Tensor  # (B, T, …) float32
     index: Tensor | None = None  # (T, B) int64, which frames of the training set these are
+    move: Move | None = None  # how they were moved from where the training set has them
 
 
 @dataclass(frozen=True)

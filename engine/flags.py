@@ -89,6 +89,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         help="leave training frames numbered A to B-1 out and validate on them as well",
     )
     add("--cache_dir", help="folder of decoded frames (default: the user's cache folder)")
+    add(
+        "--augment",
+        action=BooleanOptionalAction,
+        default=False,
+        help="mirror, move and lean the person before the room, which must be still",
+    )
     add("--num_workers", type=natural, help="image decoding threads (default: one per core)")
 
     add = parser.add_argument_group("run").add_argument

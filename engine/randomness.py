@@ -23,6 +23,7 @@ class Stream(IntEnum):
     PRIOR = 4
     DIAGNOSTIC = 5
     SHOWN = 6
+    AUGMENTATION = 7
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -32,7 +32,9 @@ class Replay:
         true = batch.frames[:, :-1]
         if all(teacher_forcing):
             return true
-        kept = to_float(self.frames[batch.index[:-1]].to(true.device)).permute(1, 0, 4, 2, 3)
+        kept = self._kept(batch.index[:-1], true.device)
+        if batch.move is not None:
+            kept = batch.move.frames(kept)
         if not any(teacher_forcing):
             return kept
         chosen = [true if forced else kept for forced in teacher_forcing]
@@ -44,5 +46,12 @@ class Replay:
         Where `finite`, a boolean scalar, is not set, what was kept before stays.
         """
         index, home = batch.index[1:], self.frames.device
+        if batch.move is not None:
+            predictions, known = batch.move.back(predictions)
+            predictions = torch.where(known, predictions, self._kept(index, predictions.device))
         pixels = to_uint8(predictions).permute(1, 0, 3, 4, 2).to(home)
         self.frames[index] = torch.where(finite.to(home), pixels, self.frames[index])
+
+    def _kept(self, index: Tensor, device: torch.device) -> Tensor:
+        """Return the kept frames at (T, B) as (B, T, C, H, W) in [0, 1]."""
+        return to_float(self.frames[index].to(device)).permute(1, 0, 4, 2, 3)

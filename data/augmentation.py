@@ -1,0 +1,67 @@
+"""Training windows of the dance that were never filmed (`--augment`).
+
+The person is mirrored, moved and leaned before the room (`engine/moving.py`). Nobody is moved who
+is cut by the border: the part that is missing would have to come along.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.poses import swap_sides
+from engine.contract import Batch
+from engine.moving import Move, still_room
+from engine.randomness import Stream, numpy_generator
+
+MIRRORED = 0.5  # part of the windows
+RIGHT, DOWN = 12, 1  # pixels at most, either way
+LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
+PERSON = 40  # grey levels of difference from the room
+
+
+class Augmentation:
+    """Mirrors, moves and leans windows as (seed, epoch, batch) say."""
+
+    def __init__(self, frames: Tensor, poses: Tensor, training: np.ndarray, seed: int):
+        """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`."""
+        pixels, drawn = (x.cpu().numpy() for x in (frames, poses))
+        room = still_room(pixels[training], drawn[training])
+        self.room = torch.from_numpy(room / 255).permute(2, 0, 1)
+        self.margins = _margins(np.abs(pixels - room).max(axis=-1) > PERSON)
+        self.seed = seed
+
+    def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
+        """Return the batch with its windows moved; `batch.move` tells how."""
+        move = self._draw(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
+        flip = move.mirrored[:, None, None, None, None]
+        poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
+        return Batch(move.frames(batch.frames), move.conditions(poses), batch.index, move)
+
+    def _draw(self, index: np.ndarray, epoch: int, number: int) -> Move:
+        """Draw a move for every window of a batch; index (T, B)."""
+        B, (H, _) = index.shape[1], self.room.shape[-2:]
+        rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
+        mirrored = rng.random(B) < MIRRORED
+        right = rng.integers(-RIGHT, RIGHT + 1, (B, 1))
+        down = rng.integers(-DOWN, DOWN + 1, B)
+        lean = rng.uniform(-LEAN, LEAN, (B, 1)) * np.linspace(-1, 1, H)
+        left, top, far, bottom = self.margins[:, index].min(axis=1)  # (B,) each: of any frame
+        left, far = np.where(mirrored, (far, left), (left, far))[:, :, None]
+        right = _within(np.rint(right + lean).astype(np.int64), left, far)
+        down = _within(down, top, bottom)
+        return Move.of(self.room, *map(torch.from_numpy, (mirrored, down, right)))
+
+
+def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+    """Keep a shift within the room on both sides; none where a side has no room at all."""
+    return np.where((back == 0) | (ahead == 0), 0, np.clip(shift, -back, ahead))
+
+
+def _margins(person: np.ndarray) -> np.ndarray:
+    """Free pixels left of, above, right of and below the person: (N, H, W) bool → (4, N).
+
+    0 where there is nobody.
+    """
+    columns, rows = person.any(axis=1), person.any(axis=2)
+    sides = (columns, rows, columns[:, ::-1], rows[:, ::-1])
+    return np.stack([side.argmax(axis=1) for side in sides])
