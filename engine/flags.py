@@ -218,6 +218,14 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         help="draw from the kept prediction of the frame before instead of rolling windows out",
     )
 
+    add(
+        "--stray",
+        type=probability,
+        default=0.0,
+        help="ratio of windows that --replay draws from the frame of another one, "
+        "so that the pose has the last word",
+    )
+
     add = parser.add_argument_group("KL annealing").add_argument
     add(
         "--kl_anneal_type",

@@ -27,12 +27,20 @@ class Replay:
         """Begin with the true frames, (N, H, W, C) uint8 on any device."""
         self.frames = frames.clone()
 
-    def previous(self, batch: Batch, teacher_forcing: Sequence[bool]) -> Tensor:
-        """Return the frames to draw from, (B, T - 1, C, H, W): true where the flag is set."""
+    def previous(
+        self, batch: Batch, teacher_forcing: Sequence[bool], stray: Tensor | None = None
+    ) -> Tensor:
+        """Return the frames to draw from, (B, T - 1, C, H, W): true where the flag is set.
+
+        stray (B,) bool: windows whose kept predictions are taken from the window before them.
+        """
         true = batch.frames[:, :-1]
         if all(teacher_forcing):
             return true
-        kept = self._kept(batch.index[:-1], true.device)
+        index = batch.index[:-1]
+        if stray is not None:
+            index = torch.where(stray, index.roll(1, dims=1), index)
+        kept = self._kept(index, true.device)
         if batch.move is not None:
             kept = batch.move.frames(kept)
         if not any(teacher_forcing):

@@ -79,7 +79,7 @@ class Run:
         """
         noise = self._posterior_noise(batch)
         replay = self.replay if batch.index is not None else None
-        previous = replay.previous(batch, teacher_forcing) if replay else None
+        previous = replay.previous(batch, teacher_forcing, self._stray(batch)) if replay else None
         self.guard.remember()
         with self.compute.autocast():
             loss, metrics, predictions = self.model.loss(
@@ -108,6 +108,12 @@ class Run:
         counters = [(self.step, sample) for sample in range(B)]
         shape = (T - 1, *self.model.latent_shape)
         return normal(shape, self.settings.seed, Stream.POSTERIOR, counters, self.compute.device)
+
+    def _stray(self, batch: Batch) -> Tensor:
+        """Toss for the windows that draw from another one's frame (`--stray`): (B,) bool."""
+        rng = numpy_generator(self.settings.seed, Stream.STRAY, self.step)
+        chosen = rng.random(batch.index.shape[1]) < self.settings.stray
+        return torch.from_numpy(chosen).to(batch.index.device)
 
     def teacher_forcing(self, batch_index: int, steps: int) -> list[bool]:
         """Toss for the steps of a batch: True draws from the true frame (`--tfr_coin`)."""

@@ -1,4 +1,4 @@
-"""What is made of windows that were filmed: mirrored, moved, leaned."""
+"""What is made of windows that were filmed: mirrored, moved, leaned; and strays."""
 
 import numpy as np
 import pytest
@@ -186,3 +186,17 @@ def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
     known = move.returns[:, 0, 0, :, :, None].expand_as(pixels)
     assert (replay.frames[3:].int() - pixels.int()).abs()[known].max() <= 6
     assert (replay.frames[3:][~known] == 0).all()  # what left the picture stays as it was
+
+
+# ----------------------------------------------------------------------- strays
+
+
+def test_a_stray_window_draws_from_the_frame_of_another():
+    pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
+    replay = Replay(pixels)
+    index = torch.tensor([[2, 5, 7], [3, 6, 8]])
+    frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
+    stray = torch.tensor([False, True, False])
+    drawn_from = replay.previous(Batch(frames, frames, index), [False], stray)[:, 0]
+    torch.testing.assert_close(drawn_from[[0, 2]], frames[[0, 2], 0])
+    torch.testing.assert_close(drawn_from[1], frames[0, 0])
