@@ -4,6 +4,8 @@ Layout on disk: README, "Data". Dimensions: T frames, H×W frame size.
 """
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from data.augmentation import Augmentation
 from data.gather import as_images, decode, gather, place
 from engine.contract import Batch, Clip
 from engine.errors import UserError
+from engine.files import open_regular
 from engine.images import numbered_folders, numbered_images, open_image
 from engine.schedules import data_fraction
 from engine.windows import (
@@ -26,6 +29,8 @@ from engine.windows import (
     segments,
     truncate,
 )
+
+LONGEST_CUTS = 1 << 24  # bytes of cuts.txt
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,18 @@ def paired_files(root: Path, split: str) -> PairedFiles:
 def read_cuts(root: Path) -> list[int]:
     """Return the frame numbers of `train/cuts.txt`, which begin a new recording ([] without)."""
     file = root / "train" / "cuts.txt"
-    if not file.exists():
+    if not os.path.lexists(file):
         return []
     try:
-        return [int(line) for line in file.read_text().split()]
+        with open_regular(file) as opened:
+            if len(text := opened.read(LONGEST_CUTS + 1)) > LONGEST_CUTS:
+                raise ValueError(f"more than {LONGEST_CUTS} bytes")
+        words = text.decode().split()
+        if bad := [word for word in words if not re.fullmatch(r"\d{1,9}", word)]:
+            raise ValueError(f"not {bad[0][:20]!r}")
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: expected one frame number a line ({error})") from None
+    return [int(word) for word in words]
 
 
 class Dataset_Dance(Dataset):
@@ -220,7 +231,11 @@ def training_data_digest(settings) -> str:
     files = paired_files(root, "train")
     digest = hashlib.sha256(str(read_cuts(root)).encode())
     for path in (*files.images, *files.poses):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        digest.update(f"{path.name} {size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 

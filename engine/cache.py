@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import sys
-import tokenize
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +52,8 @@ def decoded_frames(
         return cached
     frames = _decode(paths, shape, num_workers)
     try:
+        if folder.is_symlink():  # ours never is; whoever made it may want a file elsewhere replaced
+            raise OSError(f"{folder} is a link")
         with replacing(file) as opened:
             np.save(opened, frames)
             opened.write(_checksums(frames, range(len(frames))).tobytes())
@@ -82,13 +83,15 @@ def _digest(*parts: str) -> str:
 
 def _open(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Map a cache file, or return None where it is missing or not what it should be."""
+    if not file.is_file():
+        return None
     try:
         frames = np.lib.format.open_memmap(file, mode="c")
-        if frames.shape != shape or frames.dtype != np.uint8:
+        if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
             return None
         stored = np.memmap(file, np.uint32, "r", frames.offset + frames.nbytes, len(frames))
-    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
-        return None  # missing, cut short, or with a damaged header
+    except Exception:  # cut short, or with a damaged header, which NumPy parses as Python
+        return None
     some = np.unique(np.linspace(0, len(frames) - 1, CHECKED_FRAMES).astype(int))
     if np.array_equal(_checksums(frames, some), stored[some]):
         return frames

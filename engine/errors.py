@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -15,12 +17,16 @@ class UserError(Exception):
 def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
     """Decorate the `main` of a script: a UserError ends it with exit code 2, no traceback.
 
-    SIGTERM and SIGINT end it with 143 and 130, what is open being closed; a reader of its output
-    that goes away (`| head`) does not end it with a traceback either.
+    So does what the system refuses: a folder that may not be read, a full disk. SIGTERM and
+    SIGINT end it with 143 and 130, what is open being closed; a reader of its output that goes
+    away (`| head`) does not end it with a traceback either.
     """
 
     @functools.wraps(main)
     def wrapped() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names of files may be any bytes
         with contextlib.suppress(ValueError):  # raised outside the main thread
             signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
         try:
@@ -28,16 +34,25 @@ def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
                 main()
             sys.stdout.flush()
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            refuse(str(error))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             sys.exit(1)
+        except OSError as error:
+            place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            refuse(f"{place}{error.strerror or error}")
 
     return wrapped
+
+
+def refuse(message: str) -> NoReturn:
+    """End with exit code 2 and one line; what a terminal would act on is spelt out."""
+    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(f"error: {''.join(spelt)}", file=sys.stderr)
+    sys.exit(2)
 
 
 @contextlib.contextmanager
@@ -51,8 +66,8 @@ def advising_on_memory() -> Iterator[None]:
             raise
         line = text.splitlines()[0][:200] if text else "MemoryError"
         raise UserError(
-            f"out of memory ({line}); lower --batch_size, --train_vi_len or the widths "
-            "(--F_dim, --D_out_dim), or compute in --precision bf16"
+            f"out of memory ({line}); lower --batch_size, --train_vi_len, the widths "
+            "(--F_dim, --D_out_dim) or --frame_H and --frame_W, or compute in --precision bf16"
         ) from None
 
 

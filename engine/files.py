@@ -1,21 +1,35 @@
 """Writing files so that a reader only ever sees whole ones."""
 
 import contextlib
+import errno
 import os
+import re
 import shutil
+import stat
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+_LEFTOVER = re.compile(r"\..+\.\d+-\d+(\.link)?\.tmp")  # what `replacing` calls its own
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises OSError for what is no file; a pipe is not waited for."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: some devices act on that
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb")
+
 
 @contextlib.contextmanager
 def replacing(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends.
 
-    Where the block raises, `path` stays as it was and nothing is left behind. With `keep`, the
-    files it held before stay beside it as `NAME-1.SUFFIX` (the newest of them) to `NAME-keep`.
+    Where the block raises, `path` stays as it was and nothing is left behind. A link at `path` is
+    replaced and not followed. With `keep`, the files it held before stay beside it as
+    `NAME-1.SUFFIX` (the newest of them) to `NAME-keep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile, whose files are private: these are to have the permissions of any other.
@@ -45,10 +59,24 @@ def _keep_earlier(path: Path, keep: int, temporary: Path) -> None:
         newer = earlier(path, age - 1)
         if newer.exists():
             try:
-                os.link(newer, temporary)
-            except OSError:  # a file system without links
-                shutil.copy2(newer, temporary)
-            os.replace(temporary, earlier(path, age))
+                _link(newer, temporary)
+                os.replace(temporary, earlier(path, age))
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no links."""
+    try:
+        os.link(path, other)
+    except FileExistsError:
+        raise
+    except OSError:
+        with open_regular(path) as source, other.open("xb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
@@ -64,8 +92,9 @@ def _flush_folder(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed process left; nobody else may be writing there."""
     for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if _LEFTOVER.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -1,12 +1,17 @@
 """Reading picture folders: numbered names, checked headers, resized pixels."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from engine.errors import UserError
+from engine.files import open_regular
+
+# The size is checked here, below what Pillow warns of.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 MAX_PIXELS = 1 << 26  # 64 megapixels; the lab's are half a megapixel
@@ -49,9 +54,12 @@ def numbered_folders(folder: Path) -> dict[int, Path]:
     by_number: dict[int, Path] = {}
     for path in folder.iterdir():
         if path.is_dir() and not path.name.startswith("."):
-            if not path.name.isdecimal():
+            if not re.fullmatch(r"\d{1,9}", path.name):
                 raise UserError(f"{path}: the name of a sequence folder is not a number")
-            by_number[int(path.name)] = path
+            number = int(path.name)
+            if number in by_number:
+                raise UserError(f"{path} and {by_number[number].name} have the same number")
+            by_number[number] = path
     if not by_number:
         raise UserError(f"no sequence folders in {folder}: expected {folder / '0'} and so on")
     return dict(sorted(by_number.items()))
@@ -64,7 +72,7 @@ def open_image(path: Path) -> Image.Image:
     Transparency is dropped, as the lab's loader does; 16-bit grey keeps its high byte.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with open_regular(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{path}: {image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed"
@@ -72,7 +80,13 @@ def open_image(path: Path) -> Image.Image:
             if image.mode.startswith("I"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        # Pillow's own text holds the address of the open file.
+        why = error.strerror or ("of another kind" if "cannot identify" in str(error) else error)
+        raise UserError(f"{path}: not a readable PNG or JPEG ({why})") from None
+    except Exception as error:  # what Pillow raises on damaged pictures is not told anywhere
         raise UserError(f"{path}: not a readable PNG or JPEG ({error})") from None
 
 

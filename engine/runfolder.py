@@ -14,13 +14,17 @@ from filelock import FileLock, Timeout
 from engine import checkpoint
 from engine.config import as_plain, differences
 from engine.errors import UserError
-from engine.files import remove_leftovers, replacing
+from engine.files import open_regular, remove_leftovers, replacing
 from engine.tracking import METRICS_FILE
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
 SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
-RESULT_FILES = ("*_seq*.*", "*.csv", "scores.png", "report.html", SOURCE_FILE)
+RESULT_FILES = (
+    *("pred_seq*.gif", "pose_pred_seq*.gif", "strip_seq*.png", "submission.csv"),
+    *("scores.csv", "summary.csv", "drift.csv", "scores.png", SOURCE_FILE),
+    *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv"),
+)
 RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
 
 
@@ -39,7 +43,7 @@ def resume_point(settings: Namespace, identity: dict) -> tuple[Path, dict] | Non
         print(f"{error}; beginning anew")
         return None
     stored = content.get("identity")
-    if not isinstance(stored, dict):
+    if not stored or not checkpoint.is_ours(content):
         return None  # not a run of this Trainer, and nothing to compare with
     if differs := differences(stored, identity):
         if settings.ckpt_path is None:
@@ -128,6 +132,7 @@ def _run_digest(path: Path, content: dict) -> str:
 
 def _same_run(file: Path, source: dict) -> bool:
     try:
-        return json.loads(file.read_text()).get("run") == source["run"]
-    except (OSError, ValueError, AttributeError):
+        with open_regular(file) as opened:
+            return json.load(opened).get("run") == source["run"]
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.files import going_on, replacing
+from engine.files import going_on, open_regular, replacing
 from engine.scoring import Scores
 from engine.tensorboard_log import open_tensorboard
 from engine.wandb_log import open_wandb
@@ -49,14 +50,16 @@ class CsvLog:
 
 def read_log(path: Path) -> list[dict[str, str]]:
     """Return the rows of a run's log. Raises UserError where a row is not one of an epoch."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
+    way_out = "move the file away, or train with --resume never, which sets it aside"
+    try:
+        with io.TextIOWrapper(open_regular(path), "utf-8", "replace", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None
     for number, row in enumerate(rows, start=2):
-        if None in row or not (row.get("epoch") or "").isdecimal():
-            raise UserError(
-                f"{path}: line {number} is not a row of a run's log; move the file away, or train "
-                "with --resume never, which sets it aside"
-            )
+        whole = None not in row and None not in row.values()
+        if not whole or not re.fullmatch(r"\d{1,9}", row.get("epoch", "")):
+            raise UserError(f"{path}: line {number} is not a row of a run's log; {way_out}")
     return rows
 
 
