@@ -91,40 +91,58 @@ def make_settings(
 
 
 def stored_settings(content: dict, path: Path) -> dict:
-    """Return the settings a checkpoint holds, each checked as a flag is ({} for a lab file).
+    """Return the settings a checkpoint holds, each read as its flag is ({} for a lab file).
 
     Raises UserError where one is not a value its flag would take.
     """
     stored = content.get("settings", {})
     if not isinstance(stored, dict):
         raise UserError(f"{path}: its settings are not a table of flags")
+    return check_values(stored, path)
+
+
+def check_values(stored: dict, path: Path) -> dict:
+    """Return values of flags by name, as the flags would read them; others are left out.
+
+    Raises UserError where a flag would not take its value.
+    """
+    checked = {}
     for action in tester_parser()._actions:
-        value = stored.get(action.dest, action.default)
-        if value is action.default or value == action.default or value is None:
+        if action.dest not in stored:
             continue
+        value = stored[action.dest]
         try:
-            _check_as_flag(action, value)
+            checked[action.dest] = _read_as_flag(action, value)
         except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
             raise UserError(f"{path}: its setting {action.dest} = {value!r}: {error}") from None
-    return stored
+    return checked
 
 
-def _check_as_flag(action: argparse.Action, value: Any) -> None:
-    """Raise what argparse raises where the flag would not take the value."""
+def _read_as_flag(action: argparse.Action, value: Any) -> Any:
+    """Return the value as argparse would; raise what argparse raises."""
+    if value is None and (action.default is None or action.dest == "output_activation"):
+        return None  # nobody has said
+    if action.nargs == 0 and isinstance(action.const, str):
+        return value  # another way to write a flag that has its own check
+    if action.nargs == 0 and not isinstance(value, bool):
+        raise ValueError("neither true nor false")
     if action.nargs == 0:
-        if isinstance(action.const, str):
-            return  # another way to write a flag that has its own check
-        if not isinstance(value, bool):
-            raise ValueError("neither true nor false")
-        return
+        return value
     if action.dest == "holdout":
         value = ":".join(map(str, value))
-    for item in value if action.nargs == "+" else [value]:
-        if not isinstance(item, str | int | float):
-            raise ValueError("not a number or a word")
-        parsed = action.type(str(item)) if action.type else item
-        if action.choices is not None and parsed not in action.choices:
-            raise ValueError(f"not one of {', '.join(map(str, action.choices))}")
+    if (action.nargs == "+") != (isinstance(value, list) and bool(value)):
+        raise ValueError("not a list" if action.nargs == "+" else "a list")
+    items = [_read_item(action, item) for item in (value if action.nargs == "+" else [value])]
+    return items if action.nargs == "+" else items[0]
+
+
+def _read_item(action: argparse.Action, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("not a number or a word")
+    parsed = action.type(str(value)) if action.type else str(value)
+    if action.choices is not None and parsed not in action.choices:
+        raise ValueError(f"not one of {', '.join(map(str, action.choices))}")
+    return parsed
 
 
 def complete(args: Namespace) -> Namespace:

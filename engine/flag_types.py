@@ -20,9 +20,11 @@ def number(kind: type, low: float, high: float = float("inf"), *, open_low: bool
     return parse
 
 
-count = number(int, 1)
-natural = number(int, 0)
+count = number(int, 1, 10**9)
+natural = number(int, 0, 2**63 - 1)
 fraction = number(float, 0, 1, open_low=True)
 probability = number(float, 0, 1)
 non_negative = number(float, 0, 1e30)
 positive = number(float, 0, 1e30, open_low=True)
+frame_count = number(int, 2, 10**9)
+thread_count = number(int, 0, 256)

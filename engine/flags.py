@@ -11,6 +11,7 @@ from collections.abc import Callable
 from engine.flag_types import (
     count,
     fraction,
+    frame_count,
     natural,
     non_negative,
     number,
@@ -29,9 +30,16 @@ def frame_range(text: str) -> tuple[int, int]:
         start, stop = (int(part) for part in text.split(":"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form A:B (frame numbers)")
-    if not 0 <= start < stop:
-        raise argparse.ArgumentTypeError(f"{text!r} must have 0 <= A < B")
+    if not 0 <= start < stop <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} must have 0 <= A < B, of nine digits at most")
     return start, stop
+
+
+def place(text: str) -> str:
+    """Parse the path of a file or folder: an empty one, of a shell variable not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; is a variable of the shell not set?")
+    return text
 
 
 def kl_anneal_type(text: str) -> str:
@@ -62,11 +70,22 @@ def optimizer_name(text: str) -> str:
 def _add_shared_flags(parser: ArgumentParser) -> None:
     """Add every flag that both scripts take."""
     add = parser.add_argument_group("data").add_argument
-    add("--DR", "--data_root", metavar="ROOT", help="dataset folder: holds train/, val/ and test/")
+    add(
+        "--DR",
+        "--data_root",
+        type=place,
+        metavar="ROOT",
+        help="dataset folder: holds train/, val/ and test/",
+    )
     add("--frame_H", type=number(int, 11, 4096), default=32, help="frame height in pixels")
     add("--frame_W", type=number(int, 11, 4096), default=64, help="frame width in pixels")
-    add("--train_vi_len", type=number(int, 2), default=16, help="frames of a training window")
-    add("--val_vi_len", type=number(int, 2), default=630, help="frames of a validation sequence")
+    add("--train_vi_len", type=frame_count, default=16, help="frames of a training window")
+    add(
+        "--val_vi_len",
+        type=frame_count,
+        default=630,
+        help="frames of a validation sequence",
+    )
     add("--partial", type=fraction, default=1.0, help="use this first part of the training frames")
     add(
         "--fast_train",
@@ -88,14 +107,22 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         metavar="A:B",
         help="leave training frames numbered A to B-1 out and validate on them as well",
     )
-    add("--cache_dir", help="folder of decoded frames (default: the user's cache folder)")
+    add(
+        "--cache_dir",
+        type=place,
+        help="folder of decoded frames (default: the user's cache folder)",
+    )
     add(
         "--augment",
         action=BooleanOptionalAction,
         default=False,
         help="mirror, move and lean the person before the room, which must be still",
     )
-    add("--num_workers", type=natural, help="image decoding threads (default: one per core)")
+    add(
+        "--num_workers",
+        type=number(int, 0, 256),
+        help="image decoding threads (default: one per core)",
+    )
 
     add = parser.add_argument_group("run").add_argument
     add(
@@ -104,8 +131,8 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         default="dance",
         help="dance: the CVAE of pose images; svg: the robot model, with LSTMs",
     )
-    add("--save_root", "--log_dir", help="folder for everything the run writes")
-    add("--ckpt_path", "--model_dir", help="checkpoint to use, or a run folder")
+    add("--save_root", "--log_dir", type=place, help="folder for everything the run writes")
+    add("--ckpt_path", "--model_dir", type=place, help="checkpoint to use, or a run folder")
     presets = list(dict.fromkeys(name for named in PRESETS.values() for name in named))
     add("--preset", choices=presets, default="lab", help="defaults for the flags below")
     add("--seed", type=natural, default=0, help="seed of every random draw")
@@ -282,8 +309,18 @@ def _add_trainer_flags(parser: ArgumentParser) -> None:
         help="auto: go on where --save_root holds a run with these settings; never: begin anew",
     )
     add("--save_every_minutes", type=positive, default=1.0, help="minutes between resume points")
-    add("--keep", type=count, default=2, help="resume points to keep: last.ckpt and those before")
-    add("--warm_start", metavar="CKPT", help="start from the weights of this checkpoint alone")
+    add(
+        "--keep",
+        type=number(int, 1, 1000),
+        default=2,
+        help="resume points to keep: last.ckpt and those before",
+    )
+    add(
+        "--warm_start",
+        type=place,
+        metavar="CKPT",
+        help="start from the weights of this checkpoint alone",
+    )
     add("--test", action="store_true", help="validate --ckpt_path and stop")
     add = parser.add_argument_group("logging").add_argument
     add("--wandb", "--use_wandb", action="store_true", help="log to Weights & Biases")
@@ -296,13 +333,23 @@ def _add_trainer_flags(parser: ArgumentParser) -> None:
 def _add_tester_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("testing").add_argument
     add("--split", choices=["test", "val"], default="test", help="which sequences to roll out")
-    add("--GT", metavar="DIR", help="true test frames, K/N.png (default: test/test_gt if there)")
+    add(
+        "--GT",
+        type=place,
+        metavar="DIR",
+        help="true test frames, K/N.png (default: test/test_gt if there)",
+    )
     add(
         "--overwrite",
         action="store_true",
         help="replace the results of another run in --save_root",
     )
-    add("--export_lab", metavar="FILE", help="write the checkpoint as the lab's code loads it")
+    add(
+        "--export_lab",
+        type=place,
+        metavar="FILE",
+        help="write the checkpoint as the lab's code loads it",
+    )
     add("--no_report", action="store_true", help="write no report.html and no scores.png")
     add("--no_sanity", action="store_true", help="accepted and ignored, as in the lab")
     add("--make_gif", action="store_true", help="accepted; GIFs are always written")

@@ -23,6 +23,7 @@ from engine.tracking import Tracker
 from engine.validation import Validation, validate
 
 SECONDS_PER_REFRESH = 0.5  # how often the bar reads metrics off the device
+COUNTED_EPOCHS = 10_000  # more are not added up for the bar
 STEPS_PER_CHECK = 16  # how often the host asks whether training has diverged
 
 
@@ -202,7 +203,9 @@ def progress_bar(run: Run, data: TrainingData) -> tqdm:
     """
     settings = run.settings
     if settings.minutes is None:
-        total: float = sum(data.batches_in(epoch) for epoch in range(settings.num_epoch))
+        countable = settings.num_epoch <= COUNTED_EPOCHS
+        epochs = range(settings.num_epoch if countable else 0)
+        total: float | None = sum(data.batches_in(epoch) for epoch in epochs) or None
         begun: float = run.step
     else:
         total, begun = 60 * settings.minutes, run.seconds
