@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from engine.checkpoint import is_ours
-from engine.config import stored_settings
+from engine.config import check_values, stored_settings
 from engine.contract import Clip, to_float
 from engine.errors import UserError
 from engine.randomness import Stream, torch_seed
@@ -38,7 +38,9 @@ def stored_config(content: dict, path: Path) -> dict:
     except (KeyError, IndexError) as error:
         raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
     if not is_ours(content):
-        return shown | {"patch": 1, "scene": False}
+        config = check_values(shown, path) | {"patch": 1, "scene": False}
+        check_shapes(content, config, path)
+        return config
     stored, fields = stored_settings(content, path), CVAEConfig.__dataclass_fields__
     config = {name: stored.get(name, field.default) for name, field in fields.items()}
     for name, width in shown.items():
@@ -46,7 +48,27 @@ def stored_config(content: dict, path: Path) -> dict:
             raise UserError(
                 f"{path}: its settings say {name} = {config[name]}, its weights {width}"
             )
+    check_shapes(content, config, path)
     return config
+
+
+def check_shapes(content: dict, config: dict, path: Path) -> None:
+    """Raise UserError where the weights are not those of a model of this config.
+
+    Asked before one is built: a file of a few bytes may claim widths that take all memory.
+    """
+    with torch.device("meta"):
+        expected = CVAE(CVAEConfig(**config)).state_dict()
+    weights = content["state_dict"]
+    wrong = [f"no {name}" for name in expected if name not in weights]
+    wrong += [f"{name} is not one of its weights" for name in weights if name not in expected]
+    wrong += [
+        f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in expected.keys() & weights.keys()
+        if weights[name].shape != expected[name].shape
+    ]
+    if wrong:
+        raise UserError(f"{path} does not fit this model: {'; '.join(wrong[:3])}")
 
 
 @contextlib.contextmanager

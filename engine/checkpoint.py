@@ -6,16 +6,18 @@ A file is a dict of plain types and tensors: `state_dict` (the weights to predic
 so nothing in them runs, and the checksums of the container are compared first.
 """
 
-import pickle
 import re
 import sys
+import warnings
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
 from engine.errors import UserError
-from engine.files import earlier, replacing
+from engine.files import open_regular, replacing
+from engine.vetting import check_run, check_weights
 
 FORMAT = "conditional-video-vae 1"
 LAB_KEYS = ("state_dict", "optimizer", "lr", "tfr", "last_epoch")
@@ -31,37 +33,30 @@ def save(path: Path, content: dict, keep: int = 0) -> None:
 def load(path: Path) -> dict:
     """Read a checkpoint onto the CPU. Raises UserError for what is not a whole checkpoint."""
     try:
-        _compare_checksums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch on files it did not write
+            _compare_checksums(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # what a damaged file makes torch raise is not told anywhere
         reason = str(error).split("\n")[0][:200]
         raise UserError(f"{path} is not a whole checkpoint, or holds code ({reason})") from None
-    weights = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(torch.is_tensor(v) for v in weights.values()):
-        raise UserError(f"{path} is not a checkpoint: it has no state_dict of weights")
-    for name, weight in weights.items():
-        if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
-            raise UserError(f"{path}: {name} claims {weight.numel()} values and stores fewer")
+    try:
+        check_weights(content)
+        if is_ours(content):
+            check_run(content)
+    except ValueError as error:
+        raise UserError(f"{path} is not a checkpoint to use: {error}; take another") from None
     return content
 
 
-def _compare_checksums(path: Path) -> None:
+def _compare_checksums(file: BinaryIO) -> None:
     """Raise BadZipFile where a stored checksum does not fit, which torch itself passes over."""
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(file):
         return  # the format of old torch has none
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise zipfile.BadZipFile("compressed entries, which torch does not write")
         if (damaged := archive.testzip()) is not None:
@@ -70,22 +65,23 @@ def _compare_checksums(path: Path) -> None:
 
 def is_ours(content: dict) -> bool:
     """Tell a checkpoint written here from one of another implementation of the lab."""
-    return content.get("format") == FORMAT
+    return isinstance(content.get("format"), str) and content["format"] == FORMAT
 
 
 def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
     """Return the checkpoints of a run folder: `prefer` and what it was before, then epoch=N."""
-    epochs = {
-        int(match.group(1)): file
-        for file in folder.glob("epoch=*.ckpt")
-        if (match := re.fullmatch(r"epoch=(\d+)", file.stem))
-    }
-    ages = sorted(folder.glob(f"{Path(prefer).stem}-*.ckpt"), key=lambda path: path.name)
-    return [
-        *filter(Path.exists, [earlier(folder / prefer, 0)]),
-        *ages,
-        *(epochs[number] for number in sorted(epochs, reverse=True)),
-    ]
+
+    def numbered(prefix: str) -> list[Path]:
+        """Return `PREFIX` + number + `.ckpt` in rising order."""
+        found = {
+            int(match.group(1)): file
+            for file in folder.glob(f"{prefix}*.ckpt")
+            if (match := re.fullmatch(rf"{prefix}(\d+)", file.stem))
+        }
+        return [found[number] for number in sorted(found)]
+
+    newest = [folder / prefer] if (folder / prefer).exists() else []
+    return [*newest, *numbered(f"{Path(prefer).stem}-"), *reversed(numbered("epoch="))]
 
 
 def find(path: str, *, prefer: str) -> tuple[Path, dict]:
@@ -113,6 +109,10 @@ def find(path: str, *, prefer: str) -> tuple[Path, dict]:
 
 def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:
     """Put the weights of a checkpoint into a module, strictly. Raises UserError if they differ."""
+    for name, own in module.state_dict().items():
+        weight = content["state_dict"].get(name, own)
+        if weight.is_floating_point() != own.is_floating_point():
+            raise UserError(f"{path} does not fit this model: {name} is of type {weight.dtype}")
     try:
         module.load_state_dict(content["state_dict"], strict=True)
     except RuntimeError as error:

@@ -1,9 +1,17 @@
-"""The optimizer that the flags ask for."""
+"""The optimizer that the flags ask for, and its state from a checkpoint."""
 
 from argparse import Namespace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from engine.vetting import is_finite
+
+MOMENTS = {
+    torch.optim.Adam: {"exp_avg", "exp_avg_sq"},
+    torch.optim.AdamW: {"exp_avg", "exp_avg_sq"},
+    torch.optim.RMSprop: {"square_avg"},
+}
 
 from engine.muon import Muon
 
@@ -25,3 +33,28 @@ def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimiz
         case "RMSprop":
             return torch.optim.RMSprop(model.parameters(), **arguments)
     raise ValueError(f"unknown optimizer {settings.optim!r}")
+
+
+def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
+    """Take the moments and step counts of a checkpoint; rates and the like stay as they are set.
+
+    Raises ValueError where they are not those of the optimizer's parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states, own = stored.get("state"), optimizer.state_dict()
+    if not isinstance(states, dict) or not states.keys() <= set(range(len(parameters))):
+        raise ValueError("the optimizer has other parameters")
+    for index, state in states.items():
+        _check_state(state, parameters[index], MOMENTS[type(optimizer)])
+    optimizer.load_state_dict(own | {"state": states})
+
+
+def _check_state(state: dict, parameter: Tensor, moments: set[str]) -> None:
+    if not isinstance(state, dict) or state.keys() != moments | {"step"}:
+        raise ValueError(f"the optimizer stores {state if state is None else list(state)}")
+    for name, value in state.items():
+        shape = () if name == "step" else parameter.shape
+        if not torch.is_tensor(value) or value.shape != shape or not value.is_floating_point():
+            raise ValueError(f"{name} of the optimizer does not fit its parameter")
+        if not is_finite(value) or (name != "exp_avg" and (value < 0).any()):
+            raise ValueError(f"{name} of the optimizer is out of range")

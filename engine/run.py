@@ -14,7 +14,7 @@ from engine.contract import Batch
 from engine.device import Compute
 from engine.errors import UserError
 from engine.guard import Guard
-from engine.optimizer import make_optimizer
+from engine.optimizer import load_state, make_optimizer
 from engine.randomness import Stream, normal, numpy_generator
 from engine.replay import Replay
 from engine.schedules import kl_beta, learning_rate, learning_rate_shape, teacher_forcing_ratio
@@ -203,26 +203,29 @@ class Run:
         restore = self._restore_ours if checkpoint.is_ours(content) else self._restore_lab
         try:
             restore(content)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise UserError(
-                f"{path}: an entry is not what a run stores ({error!r}); --warm_start takes the "
+                f"{path}: an entry is not what a run stores ({error}); --warm_start takes the "
                 "weights alone"
             ) from None
 
     def _restore_lab(self, content: dict) -> None:
         settings, last = self.settings, int(content.get("last_epoch", -1))
+        lr, tfr = (float(content.get(name, 0)) for name in ("lr", "tfr"))
+        if not (-1 <= last < 10**9 and 0 <= lr < 1e30 and abs(tfr) < 1e9):
+            raise ValueError(f"epoch {last}, lr {lr}, tfr {tfr}")
         self.epoch = last + 1
         at = max(0, last) if settings.minutes is None else 0
         if (shape := learning_rate_shape(settings, at)) > 0 and "lr" in content:
-            settings.lr = float(content["lr"]) / shape
+            settings.lr = lr / shape
         if "tfr" in content:
             decays = max(0, at - settings.tfr_sde + 1)
-            settings.tfr = float(content["tfr"]) + settings.tfr_d_step * decays
+            settings.tfr = tfr + settings.tfr_d_step * decays
 
     def _restore_ours(self, content: dict) -> None:
         self._restore_optimizer(content)
-        self.epoch, self.step = int(content["last_epoch"]) + 1, int(content["step"])
-        self.seconds = float(content.get("seconds", 0.0))
+        self.epoch, self.step = content["last_epoch"] + 1, content["step"]
+        self.seconds = content.get("seconds", 0.0)
         self.best = content["best"]
         if "so_far" in content:
             self.so_far = EpochSums(**content["so_far"])
@@ -232,16 +235,9 @@ class Run:
             self.replay = Replay(content["replay"])
 
     def _restore_optimizer(self, content: dict) -> None:
-        """Take the optimizer's state, unless it is another optimizer's; decay is that of now."""
+        """Take the optimizer's state, unless it is another optimizer's."""
         stored = content["settings"]["optim"]
         if stored != self.settings.optim:
             print(f"--optim {self.settings.optim} begins afresh: the checkpoint's was {stored}")
             return
-        decay = self.optimizer.param_groups[0]["weight_decay"]
-        self.optimizer.load_state_dict(content["optimizer"])
-        for parameter, state in self.optimizer.state.items():
-            for name, value in state.items():
-                if name != "step" and value.shape != parameter.shape:
-                    raise ValueError(f"{name} of the optimizer has shape {tuple(value.shape)}")
-        for group in self.optimizer.param_groups:
-            group["weight_decay"] = decay
+        load_state(self.optimizer, content["optimizer"])
