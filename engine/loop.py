@@ -126,12 +126,17 @@ def begin_replay(run: Run, data: TrainingData) -> Replay:
         if run.step:
             print("this checkpoint holds no replay (last.ckpt does): it begins with true frames")
         return Replay(data.frames)
-    if run.replay.frames.shape != data.frames.shape:
+    check_replay(run, data)
+    return Replay(run.replay.frames.to(data.frames.device))
+
+
+def check_replay(run: Run, data: TrainingData) -> None:
+    """Raise UserError where the run was stored with the replay of other frames."""
+    if run.replay is not None and run.replay.frames.shape != data.frames.shape:
         raise UserError(
             f"--ckpt_path: its replay has frames of shape {tuple(run.replay.frames.shape)}, "
             f"--DR {tuple(data.frames.shape)}; --warm_start takes the weights alone"
         )
-    return Replay(run.replay.frames.to(data.frames.device))
 
 
 def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: StopRequest) -> None:

@@ -15,7 +15,7 @@ from engine import checkpoint
 from engine.config import as_plain, differences
 from engine.errors import UserError
 from engine.files import open_regular, remove_leftovers, replacing
-from engine.tracking import METRICS_FILE
+from engine.tracking import METRICS_FILE, read_log
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
@@ -70,6 +70,8 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
         )
         if not continues_here:
             set_aside(folder)
+        elif (folder / METRICS_FILE).exists():
+            read_log(folder / METRICS_FILE)  # refused here, before anything is written
         with replacing(folder / SETTINGS_FILE) as file:
             file.write(json.dumps(as_plain(settings), indent=2).encode())
     except Timeout:
@@ -79,6 +81,9 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
     except OSError as error:
         lock.release()
         raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
+    except UserError:
+        lock.release()
+        raise
     try:
         yield folder
     finally:

@@ -9,7 +9,7 @@ from torch import nn
 from engine import checkpoint, config
 from engine.contract import Clip, TrainingData
 from engine.device import choose_compute
-from engine.loop import train
+from engine.loop import check_replay, train
 from engine.run import Run
 from engine.runfolder import open_run_folder, resume_point
 from engine.scoring import mean_scores
@@ -80,6 +80,7 @@ class Stages(nn.Module):
             return
         sets = self.validation_sets()
         data = self.training_data(run.compute.device)
+        check_replay(run, data)  # before anything is written
         run.identity = self._identity_with_data()
         constants = self.baselines(sets)
         with open_run_folder(settings, continued_from=self.continued_from) as folder:

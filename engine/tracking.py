@@ -53,7 +53,10 @@ def read_log(path: Path) -> list[dict[str, str]]:
     way_out = "move the file away, or train with --resume never, which sets it aside"
     try:
         with io.TextIOWrapper(open_regular(path), "utf-8", "replace", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if "epoch" not in (reader.fieldnames or ["epoch"]):
+            raise csv.Error("no column epoch")
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None
     for number, row in enumerate(rows, start=2):
