@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.flags import kl_anneal_type, tester_parser, trainer_parser
+from engine.flags import kl_anneal_type, non_negative, tester_parser, trainer_parser
 from engine.presets import LAB_WIDTHS, PRESETS
 from engine.robot_flags import check_flags_of_model, settle_robot_settings
 
@@ -139,7 +139,10 @@ def _read_as_flag(action: argparse.Action, value: Any) -> Any:
 def _read_item(action: argparse.Action, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("not a number or a word")
-    parsed = action.type(str(value)) if action.type else str(value)
+    kind = action.type or str
+    if action.dest == "tfr":  # counted back from the epoch of a lab file it may be beyond 1
+        kind = non_negative
+    parsed = kind(str(value))
     if action.choices is not None and parsed not in action.choices:
         raise ValueError(f"not one of {', '.join(map(str, action.choices))}")
     return parsed

@@ -220,7 +220,7 @@ class Run:
             settings.lr = lr / shape
         if "tfr" in content:
             decays = max(0, at - settings.tfr_sde + 1)
-            settings.tfr = tfr + settings.tfr_d_step * decays
+            settings.tfr = max(0.0, tfr + settings.tfr_d_step * decays)
 
     def _restore_ours(self, content: dict) -> None:
         self._restore_optimizer(content)

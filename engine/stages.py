@@ -130,6 +130,9 @@ class Stages(nn.Module):
             self.continued_from = path
         else:
             checkpoint.load_weights(self, content, path)
+        if here is not None:  # a run that began from a lab file has its rates from there
+            settings = config.stored_settings(content, path)
+            args.lr, args.tfr = settings.get("lr", args.lr), settings.get("tfr", args.tfr)
         self.settle(content, path)
 
     def _identity_with_data(self) -> dict:
