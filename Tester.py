@@ -47,7 +47,8 @@ def main() -> None:
     stored = stored_config(content, path) | {"model": model_name}
     config.check_model_flags(explicit, stored, path)
     if "export_lab" in explicit:
-        export_lab(content, Path(explicit["export_lab"]))
+        overwrite = explicit.get("overwrite", False)
+        export_lab(content, Path(explicit["export_lab"]), overwrite=overwrite)
         return
     settings = config.make_settings(
         config.tester_parser(), explicit, config.stored_settings(content, path)
@@ -73,12 +74,12 @@ def read_flags(argv: list[str] | None = None) -> dict:
     return explicit
 
 
-def export_lab(content: dict, path: Path) -> None:
+def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
     """Write a checkpoint that other implementations of the lab load."""
     stored = stored_config(content, path)
     if stored["patch"] != 1 or stored["scene"]:
         raise UserError("--export_lab: the lab's code knows no --patch and no --scene")
-    checkpoint.export_lab(content, path)
+    checkpoint.export_lab(content, path, overwrite=overwrite)
     print(f"{path}: {', '.join(checkpoint.LAB_KEYS)}")
 
 

@@ -121,8 +121,13 @@ def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:
         raise UserError(f"{path} does not fit this model: {detail}") from None
 
 
-def export_lab(content: dict, path: Path) -> None:
-    """Write the checkpoint with the lab's five entries only, as other implementations load it."""
+def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
+    """Write the checkpoint with the lab's five entries only, as other implementations load it.
+
+    Raises UserError where there is such a file already, unless `overwrite`.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"--export_lab {path}: exists; choose another name, or --overwrite")
     missing = [key for key in LAB_KEYS if key not in content]
     if missing:
         raise UserError(f"the checkpoint has no {', '.join(missing)}, which the lab's code reads")

@@ -342,7 +342,7 @@ def _add_tester_flags(parser: ArgumentParser) -> None:
     add(
         "--overwrite",
         action="store_true",
-        help="replace the results of another run in --save_root",
+        help="replace the results of another run in --save_root, or the file of --export_lab",
     )
     add(
         "--export_lab",
