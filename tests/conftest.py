@@ -1,14 +1,18 @@
 """What the tests share: a tiny drawn dataset, settings of tiny widths, a cache of their own."""
 
+import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+import Trainer
 from demo.dance import draw_dataset
 from engine import config
+from tests.hostile import SMALL, call, contents, draw_small_dataset
 
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
 
@@ -40,3 +44,62 @@ def settings() -> Callable[..., Namespace]:
         return config.make_settings(config.tester_parser(), TINY_WIDTHS | places | flags)
 
     return make
+
+
+# --------------------------------------------------------------- to be spoilt
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory) -> Path:
+    return draw_small_dataset(tmp_path_factory.mktemp("small") / "data")
+
+
+@pytest.fixture(scope="session")
+def small_run(small_root, tmp_path_factory) -> Path:
+    """The folder of a run of two epochs, of which `last-1.ckpt` stopped in the second."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        flags = (
+            "--replay",
+            "--save_every_minutes",
+            "1e-9",
+            "--num_epoch",
+            "2",
+            "--batch_size",
+            "1",
+        )
+        code, said = call(Trainer, "--DR", small_root, "--save_root", folder, *SMALL, *flags)
+    assert code == 0, said
+    return folder
+
+
+@pytest.fixture
+def root(small_root, tmp_path) -> Path:
+    """A copy of the small dataset."""
+    return Path(shutil.copytree(small_root, tmp_path / "data"))
+
+
+@pytest.fixture
+def ours(small_run, tmp_path) -> Path:
+    """A copy of a checkpoint from the middle of an epoch."""
+    return Path(shutil.copy(small_run / "last-1.ckpt", tmp_path / "ours.ckpt"))
+
+
+@pytest.fixture
+def refused(tmp_path, own_cache) -> Callable[..., str]:
+    """`refused(script, flag, …)` runs a script, which must refuse, and returns its message."""
+
+    def check(script: ModuleType, *flags) -> str:
+        before = contents(tmp_path)
+        code, said = call(script, *map(str, flags))
+        assert code == 2, said
+        assert "Traceback" not in said
+        assert said.splitlines()[-1].startswith(("error: ", f"{script.__name__}.py: error: "))
+        lock = str(tmp_path / "out/.lock")
+        after = {k: v for k, v in contents(tmp_path).items() if k != lock or k in before}
+        assert after == before, "something was written"
+        assert not list(own_cache.rglob("*.tmp"))
+        return said
+
+    return check

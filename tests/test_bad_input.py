@@ -1,53 +1,22 @@
-"""Known-bad input: a message that names the file or flag, exit code 2, nothing half-written."""
+"""Known-bad flags, folders and machines: exit code 2, what is wrong and the way out, no traces.
 
-import pickle
+Pictures, tables and checkpoints have files of their own. `refused` (conftest.py) checks that
+nothing was left half-written.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import Tester
 import Trainer
-from engine import checkpoint, config
-from engine.device import Compute
-from engine.run import Run
-from modules.vae import CVAE, CVAEConfig
-
-TINY = ["--F_dim", "8", "--L_dim", "2", "--N_dim", "4", "--D_out_dim", "8", "--device", "cpu"]
-
-
-@pytest.fixture
-def root(dance_root, tmp_path) -> Path:
-    """A copy of the drawn data to spoil."""
-    return Path(shutil.copytree(dance_root, tmp_path / "data"))
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """Return a function that runs a script, which must refuse, and returns its message."""
-
-    def call(script, *flags: str) -> str:
-        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, flags)])
-        with pytest.raises(SystemExit) as stopped:
-            script.main()
-        message = capsys.readouterr().err
-        assert stopped.value.code == 2, message
-        assert "Traceback" not in message
-        assert not list(tmp_path.glob("out/*")), "something was written"
-        return message
-
-    return call
-
-
-def trainer_flags(root: Path, *flags) -> list:
-    out = root.parent / "out"
-    small = ["--train_vi_len", "4", "--batch_size", "2"]
-    return ["--DR", root, "--save_root", out, *TINY, *small, *flags]
-
+from tests.hostile import call, rollout_flags, trainer_flags
 
 # ----------------------------------------------------------------------- flags
 
@@ -57,21 +26,46 @@ def trainer_flags(root: Path, *flags) -> list:
     [
         ("--batch_size", "0", "at least 1"),
         ("--batch_size", "two", "not a number"),
+        ("--batch_size", "500", "lower --batch_size"),
+        ("--batch_size", "9" * 5000, "not a number"),
+        ("--num_epoch", "0", "at least 1"),
+        ("--num_epoch", "1e3", "not a number"),
+        ("--num_epoch", "99999999999999", "at most 1e+09"),
+        ("--minutes", "0", "more than 0"),
         ("--lr", "-1", "more than 0"),
         ("--lr", "nan", "more than 0"),
+        ("--lr", "1e400", "at most 1e+30"),
+        ("--lr_gamma", "2", "at most 1"),
+        ("--lr_milestones", "x", "not a number"),
+        ("--weight_decay", "-0.1", "at least 0"),
+        ("--max_norm", "0", "more than 0"),
         ("--tfr", "1.5", "at most 1"),
         ("--partial", "0", "more than 0"),
         ("--kl_anneal_ratio", "0", "more than 0"),
+        ("--kl_anneal_stop", "inf", "at most 1e+30"),
         ("--kl_anneal_type", "Sometimes", "Cyclical, Monotonic or None"),
-        ("--num_epoch", "0", "at least 1"),
         ("--train_vi_len", "1", "at least 2"),
+        ("--train_vi_len", "9" * 30, "at most 1e+09"),
         ("--F_dim", "4", "at least 8"),
+        ("--D_out_dim", "100000", "at most 4096"),
         ("--frame_H", "2", "at least 11"),
+        ("--frame_W", "1000000", "at most 4096"),
+        ("--patch", "3", "invalid choice"),
+        ("--num_workers", "100000", "at most 256"),
+        ("--keep", "1000000000", "at most 1000"),
         ("--holdout", "9", "A:B"),
         ("--holdout", "9:3", "A < B"),
+        ("--holdout", f"0:{'9' * 30}", "nine digits"),
+        ("--holdout", "900:950", "holds 0 of the training frames"),
         ("--seed", "-1", "at least 0"),
         ("--optim", "SGD", "invalid choice"),
         ("--preset", "fast", "invalid choice"),
+        ("--precision", "fp16", "invalid choice"),
+        ("--resume", "maybe", "invalid choice"),
+        ("--device", "tpu9", "--device tpu9"),
+        ("--device", "meta", "--device auto"),
+        ("--ckpt_path", "", "an empty path"),
+        ("--cache_dir", "", "an empty path"),
         ("--nonsense", "1", "unrecognized"),
     ],
 )
@@ -79,6 +73,29 @@ def test_a_flag_out_of_range_is_named(refused, root, flag, value, says):
     message = refused(Trainer, *trainer_flags(root, flag, value))
     assert flag in message
     assert says in message
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "says"), [(33, 2, "multiple"), (12, 4, "4 times"), (17, 4, "multiple")]
+)
+def test_a_frame_size_that_patches_do_not_divide(refused, root, size, patch, says):
+    flags = trainer_flags(root, "--frame_H", size, "--patch", patch)
+    message = refused(Trainer, *flags)
+    assert f"--frame_H {size}" in message
+    assert says in message
+
+
+def test_missing_flags_are_named(refused, root):
+    assert "--DR" in refused(Trainer)
+    assert "--ckpt_path" in refused(Trainer, *trainer_flags(root, "--test"))
+    assert "--ckpt_path" in refused(Tester, "--DR", root)
+    both = ("--ckpt_path", root, "--warm_start", root)
+    assert "give one of them" in refused(Trainer, *trainer_flags(root, *both))
+
+
+def test_cuda_where_there_is_none(refused, root, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "--device cuda" in refused(Trainer, *trainer_flags(root, "--device", "cuda"))
 
 
 def test_a_script_as_a_process_prints_one_line_and_exits_2(tmp_path):
@@ -92,166 +109,152 @@ def test_a_script_as_a_process_prints_one_line_and_exits_2(tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-def test_missing_flags_are_named(refused, root):
-    assert "--DR" in refused(Trainer)
-    assert "--ckpt_path" in refused(Trainer, *trainer_flags(root, "--test"))
-    assert "--ckpt_path" in refused(Tester, "--DR", root)
+# ------------------------------------------------------------------ the dataset
 
 
-def test_cuda_where_there_is_none(refused, root, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "--device cuda" in refused(Trainer, *trainer_flags(root, "--device", "cuda"))
-    assert "--device tpu9" in refused(Trainer, *trainer_flags(root, "--device", "tpu9"))
+def rename(path: Path, name: str | bytes) -> None:
+    os.rename(path, os.path.join(os.fsencode(path.parent), os.fsencode(name)))
 
 
-def test_more_batch_than_windows(refused, root):
-    assert "--batch_size 500" in refused(Trainer, *trainer_flags(root, "--batch_size", "500"))
+DATASETS = {  # what is done to the dataset, and what the Trainer then says
+    "no dataset": (shutil.rmtree, "--DR"),
+    "a file": (lambda r: (shutil.rmtree(r), r.write_text("me")), "--DR"),
+    "no train_img": (lambda r: shutil.rmtree(r / "train/train_img"), "train_img: check --DR"),
+    "empty val_img": (lambda r: [p.unlink() for p in (r / "val/val_img").iterdir()], "val_img"),
+    "train_img is a file": (
+        lambda r: (shutil.rmtree(r / "train/train_img"), (r / "train/train_img").write_text("")),
+        "train_img: check --DR",
+    ),
+    "train_img is a link to itself": (
+        lambda r: (
+            shutil.rmtree(r / "train/train_img"),
+            (r / "train/train_img").symlink_to(r / "train/train_img"),
+        ),
+        "train_img: check --DR",
+    ),
+    "a frame without its pose": (
+        lambda r: (r / "train/train_label/7.png").unlink(),
+        "train_img/7.png has no pose image",
+    ),
+    "a word": (lambda r: rename(r / "train/train_img/7.png", "seven.png"), "seven.png"),
+    "a number too long": (
+        lambda r: rename(r / "train/train_img/7.png", f"{'9' * 200}.png"),
+        "not a frame number",
+    ),
+    "a negative number": (lambda r: rename(r / "val/val_img/3.png", "-3.png"), "-3.png"),
+    "a formula": (lambda r: rename(r / "val/val_img/3.png", "=1+1.png"), "=1+1.png"),
+    "not UTF-8": (lambda r: rename(r / "val/val_img/3.png", b"3\xff.png"), "3\\udcff.png"),
+    "two lines": (lambda r: rename(r / "val/val_img/3.png", "3\nerror.png"), "3\\nerror.png"),
+    "an escape sequence": (
+        lambda r: rename(r / "val/val_img/3.png", "3\x1b[2J.png"),
+        "3\\x1b[2J.png",
+    ),
+    "a number twice": (
+        lambda r: shutil.copy(r / "val/val_img/3.png", r / "val/val_img/frame03.png"),
+        "same number",
+    ),
+    "no two frames in a row": (
+        lambda r: [(r / "val/val_img" / f"{n}.png").unlink() for n in (1, 3)],
+        "no two frames",
+    ),
+}
 
 
-def test_a_held_out_piece_that_is_not_there(refused, root, ours):
-    assert "--holdout 900:950" in refused(Trainer, *trainer_flags(root, "--holdout", "900:950"))
+@pytest.mark.parametrize("case", DATASETS)
+def test_a_spoilt_dataset_is_named(refused, root, case):
+    spoil, says = DATASETS[case]
+    spoil(root)
+    assert says in refused(Trainer, *trainer_flags(root))
+
+
+TEST_SETS = {  # likewise for the Tester
+    "no test": (lambda r: shutil.rmtree(r / "test"), "test_label: check --DR"),
+    "no sequence": (lambda r: shutil.rmtree(r / "test/test_label/0"), "no sequence folders"),
+    "a word": (lambda r: (r / "test/test_label/one").mkdir(), "one: the name of a sequence"),
+    "a number too long": (lambda r: (r / "test/test_label" / ("9" * 250)).mkdir(), "not a number"),
+    "a number twice": (
+        lambda r: shutil.copytree(r / "test/test_label/0", r / "test/test_label/00"),
+        "same number",
+    ),
+    "no first frame": (lambda r: (r / "test/test_img/0/0.png").unlink(), "test_img/0"),
+    "one pose": (
+        lambda r: [(r / f"test/test_label/0/{n}.png").unlink() for n in range(1, 6)],
+        "two pose images",
+    ),
+    "a true frame missing": (lambda r: (r / "test/test_gt/0/5.png").unlink(), "5.png to score"),
+}
+
+
+@pytest.mark.parametrize("case", TEST_SETS)
+def test_a_spoilt_test_set_is_named(refused, root, ours, case):
+    spoil, says = TEST_SETS[case]
+    spoil(root)
+    assert says in refused(Tester, *rollout_flags(root, ours))
+
+
+def test_true_frames_and_held_out_pieces_that_are_not_there(refused, root, ours, tmp_path):
+    assert "--GT" in refused(Tester, *rollout_flags(root, ours, "--GT", tmp_path / "nowhere"))
     flags = rollout_flags(root, ours, "--split", "val", "--holdout", "900:950")
     assert "--holdout 900:950" in refused(Tester, *flags)
 
 
-def test_a_frame_size_that_patches_do_not_divide(refused, root):
-    assert "--frame_H 33" in refused(Trainer, *trainer_flags(root, "--frame_H", 33, "--patch", 2))
-    assert "--frame_H 12" in refused(Trainer, *trainer_flags(root, "--frame_H", 12, "--patch", 4))
+def test_a_folder_whose_name_is_not_text_trains_and_goes_on(root, tmp_path):
+    """Names are bytes: what the terminal cannot show is spelt out, and what is stored loads."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/=\xff\n\x1b[2J"))
+    root.rename(odd)
+    for epochs in ("1", "2"):
+        flags = trainer_flags(odd, "--save_root", odd / "out", "--num_epoch", epochs)
+        code, said = call(Trainer, *flags)
+        assert code == 0, said
+    assert "going on from" in said
+    code, said = call(Tester, *rollout_flags(odd, odd / "out", "--save_root", odd / "results"))
+    assert code == 0, said
+    assert "=" not in (odd / "results/scores.csv").read_text()
 
 
-def test_an_output_folder_that_is_a_file(refused, root, ours):
-    (root.parent / "file").write_text("mine")
-    flags = ("--DR", root, "--save_root", root.parent / "file")
-    assert "--save_root" in refused(Tester, *flags, "--ckpt_path", ours)
-    assert "--save_root" in refused(Trainer, *trainer_flags(root), *flags)
-    assert (root.parent / "file").read_text() == "mine"
+# ------------------------------------------------------------------ the machine
 
 
-# ------------------------------------------------------------------------ data
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 4.00 TiB for an array"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+@pytest.mark.parametrize("where", ["engine.run.Run.train_step", "engine.cache._decode"])
+def test_out_of_memory_names_the_flags_that_help(root, monkeypatch, error, where):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    code, said = call(Trainer, *trainer_flags(root))
+    assert code == 2
+    assert "out of memory" in said
+    assert all(flag in said for flag in ("--batch_size", "--F_dim", "--precision", "--frame_H"))
+    assert "Traceback" not in said
 
 
-def test_no_such_dataset(refused, tmp_path):
-    assert "--DR" in refused(Trainer, *trainer_flags(tmp_path / "nowhere"))
-    flags = ("--DR", tmp_path / "nowhere", "--ckpt_path", tmp_path / "no.ckpt")
-    assert "no.ckpt" in refused(Tester, *flags)
+def test_a_reader_that_goes_away_ends_the_tester_without_a_traceback(root, ours):
+    command = [sys.executable, Path(Tester.__file__), *rollout_flags(root, ours)]
+    done = subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
+    done.stdout.close()  # as `head` does after its line
+    errors = done.stderr.read().decode()
+    done.wait(120)
+    assert done.returncode == 1
+    assert "Traceback" not in errors
+    assert "BrokenPipe" not in errors
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_an_empty_split(refused, root, split):
-    shutil.rmtree(root / split / f"{split}_img")
-    (root / split / f"{split}_img").mkdir()
-    assert f"{split}_img" in refused(Trainer, *trainer_flags(root))
+def test_a_decoding_thread_that_dies_is_reported(root, monkeypatch):
+    def die(*_):
+        raise SystemError("decoder gone")
 
-
-def test_a_frame_without_its_pose_image(refused, root):
-    (root / "train/train_label/7.png").unlink()
-    message = refused(Trainer, *trainer_flags(root))
-    assert str(root / "train/train_img/7.png") in message
-    assert "pose" in message
-
-
-@pytest.mark.parametrize("spoil", ["truncated", "text", "empty", "gif"])
-def test_an_unreadable_picture_is_named(refused, root, spoil):
-    path = root / "train/train_img/9.png"
-    data = path.read_bytes()
-    if spoil == "gif":
-        Image.new("RGB", (8, 8)).save(path, format="GIF")
-    else:
-        path.write_bytes(
-            {"truncated": data[: len(data) // 2], "text": b"hello", "empty": b""}[spoil]
-        )
-    assert str(path) in refused(Trainer, *trainer_flags(root))
-
-
-def test_names_that_are_not_numbers(refused, root):
-    (root / "train/train_img/7.png").rename(root / "train/train_img/seven.png")
-    assert "seven.png" in refused(Trainer, *trainer_flags(root))
-
-
-def test_a_number_twice(refused, root):
-    shutil.copy(root / "val/val_img/3.png", root / "val/val_img/frame03.png")
-    assert "frame03.png" in refused(Trainer, *trainer_flags(root))
-
-
-def test_cuts_that_are_not_numbers(refused, root):
-    (root / "train/cuts.txt").write_text("ten\n")
-    assert "cuts.txt" in refused(Trainer, *trainer_flags(root))
-
-
-def test_a_missing_true_frame_of_the_test(refused, root, ours):
-    (root / "test/test_gt/0/5.png").unlink()
-    message = refused(Tester, "--DR", root, "--save_root", root.parent / "out", "--ckpt_path", ours)
-    assert "5.png" in message
-
-
-# ----------------------------------------------------------------- checkpoints
-
-
-@pytest.fixture
-def ours(tmp_path) -> Path:
-    """A checkpoint of a tiny model."""
-    names = dict(zip(TINY[:8:2], map(int, TINY[1:8:2])))
-    model_config = {name.strip("-"): value for name, value in names.items()}
-    settings = config.make_settings(config.trainer_parser(), model_config)
-    run = Run(CVAE(CVAEConfig.from_settings(settings)), settings, Compute(torch.device("cpu")))
-    run.epoch = 1
-    checkpoint.save(tmp_path / "ours.ckpt", run.state())
-    return tmp_path / "ours.ckpt"
-
-
-def rollout_flags(root: Path, path: Path, *flags) -> list:
-    return ["--DR", root, "--save_root", root.parent / "out", "--ckpt_path", path, *flags]
-
-
-def test_a_missing_checkpoint(refused, root, tmp_path):
-    assert "none.ckpt" in refused(Tester, *rollout_flags(root, tmp_path / "none.ckpt"))
-    (tmp_path / "empty").mkdir()
-    assert "epoch=N.ckpt" in refused(Tester, *rollout_flags(root, tmp_path / "empty"))
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
-def test_a_truncated_checkpoint(refused, root, ours, keep):
-    data = ours.read_bytes()
-    ours.write_bytes(data[: int(len(data) * keep)])
-    assert str(ours) in refused(Tester, *rollout_flags(root, ours))
-    assert str(ours) in refused(Trainer, *trainer_flags(root, "--ckpt_path", ours))
-
-
-def test_not_a_checkpoint(refused, root, tmp_path):
-    path = tmp_path / "picture.ckpt"
-    Image.new("RGB", (4, 4)).save(path, format="PNG")
-    assert str(path) in refused(Tester, *rollout_flags(root, path))
-    for text in ("epoch,loss\n0,1.0\n", "this is no checkpoint", "author: me"):
-        path.write_text(text)
-        assert str(path) in refused(Tester, *rollout_flags(root, path))
-    torch.save({"weights": torch.zeros(3)}, path)
-    assert "state_dict" in refused(Tester, *rollout_flags(root, path))
-    torch.save({"state_dict": {"layer.weight": torch.zeros(3)}}, path)
-    assert str(path) in refused(Tester, *rollout_flags(root, path))
-
-
-def test_a_checkpoint_of_other_widths(refused, root, ours):
-    message = refused(Tester, *rollout_flags(root, ours, "--F_dim", "16"))
-    assert "--F_dim 16" in message
-    assert "F_dim = 8" in message
-    content = checkpoint.load(ours)
-    del content["state_dict"]["Generator.7.bias"]
-    checkpoint.save(ours, content)
-    assert "Generator.7.bias" in refused(Tester, *rollout_flags(root, ours))
-
-
-def test_a_checkpoint_that_runs_code_is_refused_unrun(refused, root, tmp_path):
-    canary = tmp_path / "canary"
-
-    class Malicious:
-        def __reduce__(self):
-            return Path.touch, (canary,)
-
-    path = tmp_path / "evil.ckpt"
-    torch.save({"state_dict": Malicious()}, path)
-    assert str(path) in refused(Tester, *rollout_flags(root, path))
-    path.write_bytes(pickle.dumps({"state_dict": Malicious()}))
-    assert str(path) in refused(Tester, *rollout_flags(root, path))
-    assert not canary.exists()
-    pickle.loads(path.read_bytes())  # the canary works: freely unpickled, the file does run
-    assert canary.exists()
+    monkeypatch.setattr("engine.cache.read_frame", die)
+    threads = threading.active_count()
+    with pytest.raises(SystemError, match="decoder gone"):
+        call(Trainer, *trainer_flags(root))
+    assert threading.active_count() == threads
