@@ -5,15 +5,17 @@ from argparse import Namespace
 import torch
 from torch import Tensor, nn
 
+from engine.muon import Muon
 from engine.vetting import is_finite
 
-MOMENTS = {
-    torch.optim.Adam: {"exp_avg", "exp_avg_sq"},
-    torch.optim.AdamW: {"exp_avg", "exp_avg_sq"},
-    torch.optim.RMSprop: {"square_avg"},
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+STATES: dict[type, list[set[str]]] = {  # what an optimizer keeps of a parameter
+    torch.optim.Adam: [ADAM],
+    torch.optim.AdamW: [ADAM],
+    torch.optim.RMSprop: [{"step", "square_avg"}],
+    Muon: [{"momentum"}, ADAM],
 }
-
-from engine.muon import Muon
+MEANS = ("exp_avg", "momentum")  # of either sign, as gradients are
 
 
 def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
@@ -45,16 +47,16 @@ def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
     if not isinstance(states, dict) or not states.keys() <= set(range(len(parameters))):
         raise ValueError("the optimizer has other parameters")
     for index, state in states.items():
-        _check_state(state, parameters[index], MOMENTS[type(optimizer)])
+        _check_state(state, parameters[index], STATES[type(optimizer)])
     optimizer.load_state_dict(own | {"state": states})
 
 
-def _check_state(state: dict, parameter: Tensor, moments: set[str]) -> None:
-    if not isinstance(state, dict) or state.keys() != moments | {"step"}:
+def _check_state(state: dict, parameter: Tensor, known: list[set[str]]) -> None:
+    if not isinstance(state, dict) or state.keys() not in known:
         raise ValueError(f"the optimizer stores {state if state is None else list(state)}")
     for name, value in state.items():
         shape = () if name == "step" else parameter.shape
         if not torch.is_tensor(value) or value.shape != shape or not value.is_floating_point():
             raise ValueError(f"{name} of the optimizer does not fit its parameter")
-        if not is_finite(value) or (name != "exp_avg" and (value < 0).any()):
+        if not is_finite(value) or (name not in MEANS and (value < 0).any()):
             raise ValueError(f"{name} of the optimizer is out of range")
