@@ -15,10 +15,12 @@ from pathlib import Path
 from engine.errors import UserError, exit_on_user_error
 from engine.files import replacing
 from engine.flags import count, fraction, kl_anneal_type, natural, probability
-from report.figures import rollout_figures, to_svg, training_figures, write_png
 from report.page import write_page
+from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
 from report.study import LAB_STUDY, Study, grid, run_study
+from report.style import to_svg, write_png
+from report.training_figures import training_figures
 
 GRID = {
     "kl_anneal_type": kl_anneal_type,

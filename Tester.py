@@ -32,9 +32,10 @@ from engine.scoring import (
 )
 from models import model_of, settle_output_activation, stored_config
 from modules.vae import CVAE, CVAEConfig
-from report.figures import rollout_figures, write_png
 from report.results import about_test, leave_results
+from report.rollout_figures import rollout_figures
 from report.rollouts import from_prediction
+from report.style import write_png
 from robot import Robot_Test
 
 

@@ -19,10 +19,11 @@ from engine.scoring import copy_last, mean_scores, score
 from engine.stages import Stages
 from models import seeded_weights, stored_config
 from modules.svg import SVG, SVGConfig
-from report.figures import rollout_figures, write_png
 from report.results import about_test, leave_results
+from report.rollout_figures import rollout_figures
 from report.rollouts import from_samples
 from report.sampling import sample_steps
+from report.style import write_png
 
 PICTURED = 8  # sequences that GIFs are written of, and that the page plays
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.files import replacing
-from report import figures as drawing
+from report import style
 from report.codec import pack_all
-from report.figures import ERROR_SCALE, by_sequence, error_ramp, weak_spots
-from report.rollouts import INPUTS, TRUTH, Rollout
+from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
+from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
 from report.runs import Record, differing_settings
 
 MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
@@ -41,11 +41,11 @@ CAPTIONS = {
 }
 # The figures' colours in the page are its own, so that they follow light and dark.
 THEMED = {
-    **{colour.lower(): f"var(--c{k})" for k, colour in enumerate(drawing.COLOURS)},
-    drawing.INK.lower(): "var(--ink)",
-    drawing.GREY.lower(): "var(--soft)",
-    drawing.RULE.lower(): "var(--rule)",
-    drawing.PAPER.lower(): "none",
+    **{colour.lower(): f"var(--c{k})" for k, colour in enumerate(style.COLOURS)},
+    style.INK.lower(): "var(--ink)",
+    style.GREY.lower(): "var(--soft)",
+    style.RULE.lower(): "var(--rule)",
+    style.PAPER.lower(): "none",
 }
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from report.figures import Figure, to_svg
 from report.page import write_page
 from report.rollouts import Rollout, write_rollouts
 from report.runs import Record
+from report.style import Figure, to_svg
 
 
 def leave_results(

@@ -104,6 +104,15 @@ def _padded(by_frame: dict[str, dict], given: int) -> dict[str, dict[str, np.nda
     }
 
 
+def by_sequence(rollouts: dict[str, Sequence[Rollout]]) -> dict[str, dict[str, Rollout]]:
+    """Turn roll-outs by run into roll-outs by sequence and run."""
+    found: dict[str, dict[str, Rollout]] = {}
+    for label, of_run in rollouts.items():
+        for rollout in of_run:
+            found.setdefault(rollout.name, {})[label] = rollout
+    return found
+
+
 def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:
     """Write a file per sequence; those of an earlier test in the folder go."""
     written = [folder / f"rollout_seq{rollout.name}.npz" for rollout in rollouts]

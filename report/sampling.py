@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from report.figures import BLUE, DASHES, GREEN, GREY, UNITS, VERMILION, WIDTH, Figure, style
+from report.style import BLUE, DASHES, GREEN, GREY, UNITS, VERMILION, WIDTH, Figure, style
 
 LINES = {
     "best": ("best of {}", BLUE, DASHES[0]),

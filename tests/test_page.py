@@ -10,9 +10,11 @@ import pytest
 from reporting import make_results, make_run, robot, rollout
 
 from report import page as pages
-from report.figures import ERROR_SCALE, rollout_figures, to_svg, training_figures
 from report.page import write_page
+from report.rollout_figures import ERROR_SCALE, rollout_figures
 from report.runs import read_records
+from report.style import to_svg
+from report.training_figures import training_figures
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(

@@ -15,10 +15,13 @@ from reporting import ROWS, make_results, make_run, robot, rollout
 import Reporter
 from engine.contract import Clip
 from engine.sampling import Sampled
-from report import figures, study
+from report import rollout_figures as shown
+from report import study
 from report.codec import pack, pack_all
 from report.rollouts import COPIED, from_samples, read_rollouts
 from report.runs import labels, read_records
+from report.style import to_svg
+from report.training_figures import training_figures
 
 # ------------------------------------------------------------------------ figures
 
@@ -38,7 +41,7 @@ def two(tmp_path):
 
 
 def test_the_lines_of_the_losses_are_the_logged_values(two):
-    drawn = figures.training_figures(read_records(two))
+    drawn = training_figures(read_records(two))
     total, mse, kl, elbo = drawn["losses"].axes
     epochs = np.arange(6)
     for axis, column, sign in ((mse, "mse", 1), (kl, "kl", 1), (elbo, "elbo", -1)):
@@ -52,25 +55,25 @@ def test_the_lines_of_the_losses_are_the_logged_values(two):
 
 
 def test_teacher_forcing_and_loss_share_a_panel(two):
-    left, right = figures.training_figures(read_records(two))["teacher_forcing"].axes
+    left, right = training_figures(read_records(two))["teacher_forcing"].axes
     np.testing.assert_allclose(lines_of(left)["one"][1], [row["loss"] for row in ROWS])
     np.testing.assert_allclose(lines_of(right)["one"][1], [row["tfr"] for row in ROWS])
     assert "ratio" in right.get_ylabel()
 
 
 def test_annealing_types_have_a_column_each(two, tmp_path):
-    drawn = figures.training_figures(read_records(two))["annealing"]
+    drawn = training_figures(read_records(two))["annealing"]
     assert [axis.get_title(loc="left") for axis in drawn.axes[:2]] == [
         "annealing: Cyclical",
         "annealing: None",
     ]
     assert list(lines_of(drawn.axes[0])) == ["one"]
     assert list(lines_of(drawn.axes[1])) == ["other"]
-    assert "annealing" not in figures.training_figures(read_records(two[:1]))
+    assert "annealing" not in training_figures(read_records(two[:1]))
 
 
 def test_validation_is_drawn_where_it_was_done_with_its_baselines(two):
-    psnr, _ = figures.training_figures(read_records(two[:1]))["validation"].axes
+    psnr, _ = training_figures(read_records(two[:1]))["validation"].axes
     drawn = lines_of(psnr)
     np.testing.assert_array_equal(drawn["one"], ([1, 3, 5], [21, 23, 25]))
     assert list(drawn[COPIED["copy_first"]][1]) == [23.25, 23.25]
@@ -80,7 +83,7 @@ def test_validation_is_drawn_where_it_was_done_with_its_baselines(two):
 
 def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
     records = read_records(two)
-    drawn = figures.rollout_figures({r.label: r.rollouts for r in records})["scores"]
+    drawn = shown.rollout_figures({r.label: r.rollouts for r in records})["scores"]
     psnr, ssim, *_ = drawn.axes
     known = records[0].rollouts[0].scores
     np.testing.assert_array_equal(lines_of(psnr)["one"][1], known["psnr"]["prediction"])
@@ -93,17 +96,17 @@ def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
     values[0] = np.nan
     values[120:140] = 20
     values[220:240] = 25
-    first, second, *_ = figures.weak_spots(values)
+    first, second, *_ = shown.weak_spots(values)
     assert 120 <= first < 140
     assert 220 <= second < 240
-    assert figures.weak_spots(np.array([np.nan, 3.0, 2.0, 4.0])) == [2]
-    assert figures.weak_spots(np.full(5, np.nan)) == []
+    assert shown.weak_spots(np.array([np.nan, 3.0, 2.0, 4.0])) == [2]
+    assert shown.weak_spots(np.full(5, np.nan)) == []
 
 
 def test_the_drift_curve_is_the_mean_of_pieces():
     long = np.r_[np.nan, np.arange(1, 630.0)]
     short = np.r_[np.nan, np.full(150, 1000.0)]
-    middles, means = figures.drift_curve([long, short])
+    middles, means = shown.drift_curve([long, short])
     assert middles[:2] == [50.5, 150.5]
     assert means[0] == pytest.approx((np.arange(1, 101).mean() + 1000) / 2)
     assert means[1] == pytest.approx((np.arange(101, 201).mean() + 1000) / 2)
@@ -114,27 +117,25 @@ def test_the_drift_curve_is_the_mean_of_pieces():
 def test_a_strip_shows_the_frames_and_their_errors(two):
     (record,) = read_records(two[:1])
     first = record.rollouts[0]
-    axis, _ = figures.strip({"one": first}, times=[3, 39]).axes
+    axis, _ = shown.strip({"one": first}, times=[3, 39]).axes
     assert [text.get_text() for text in axis.get_xticklabels()] == ["frame 3", "frame 39"]
     assert [text.get_text() for text in axis.get_yticklabels()] == [
         *("pose", "truth", "prediction", "prediction, error"),
     ]
     sheet = axis.images[0].get_array()
-    height, width = 8 + figures.GAP, 16 + figures.GAP
+    height, width = 8 + shown.GAP, 16 + shown.GAP
     truth = sheet[height : height + 8, width : width + 16, :3]
     np.testing.assert_allclose(truth, first.clips["truth"][39] / 255)
     error = np.abs(first.clips["prediction"][39] - first.clips["truth"][39].astype(float)).mean(2)
-    shown = sheet[3 * height : 3 * height + 8, width : width + 16]
-    wanted = figures.matplotlib.colormaps["magma"](np.clip(error / figures.ERROR_SCALE, 0, 1))
-    np.testing.assert_allclose(shown, wanted)
+    found = sheet[3 * height : 3 * height + 8, width : width + 16]
+    wanted = shown.matplotlib.colormaps["magma"](np.clip(error / shown.ERROR_SCALE, 0, 1))
+    np.testing.assert_allclose(found, wanted)
 
 
 def test_figures_are_the_same_each_time_and_survive_any_name(tmp_path):
     run = make_run(tmp_path / "$\\frac{<b>_&", kl_anneal_type="<i>")
     records = read_records([run])
-    one, two = (
-        figures.to_svg(figures.training_figures(records)["losses"], "losses") for _ in range(2)
-    )
+    one, two = (to_svg(training_figures(records)["losses"], "losses") for _ in range(2))
     assert one == two
     assert "&lt;b&gt;" in one
     assert "<b>" not in one

@@ -1,0 +1,185 @@
+"""Figures of trainings, from what their logs hold."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from report.rollouts import COPIED
+from report.runs import Record
+from report.style import (
+    GREY,
+    UNITS,
+    WIDTH,
+    dots,
+    label_axis,
+    line_styles,
+    log_scale,
+    outer_labels,
+    style,
+    with_legend,
+)
+
+# What the log calls them, and what a reader does.
+LOSSES = (
+    ("loss", "total loss", "MSE + β·KL"),
+    ("mse", "MSE", "mean over pixels in [0, 1]"),
+    ("kl", "KL", "nats / frame"),
+    ("elbo", "−ELBO", "nats / frame"),
+)
+SCHEDULES = (
+    ("beta", "KL weight β", "β"),
+    ("tfr", "teacher forcing ratio", "ratio"),
+    ("lr", "learning rate", "rate"),
+)
+
+
+def training_figures(records: Sequence[Record]) -> dict[str, Figure]:
+    """Return the figures that the logs of some runs allow, by file name."""
+    logged = [record for record in records if record.log]
+    with style():
+        figures = {
+            "losses": losses(logged),
+            "schedules": schedules(logged),
+            "teacher_forcing": teacher_forcing(logged),
+            "annealing": annealing(logged),
+            "validation": validation(logged),
+        }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def losses(records: Sequence[Record]) -> Figure | None:
+    """Losses over the epochs, a panel each; the ELBO with its sign turned: lower is better."""
+    figure, axes = _panels([name for name, *_ in LOSSES], records, columns=2)
+    for axis, (name, title, unit) in zip(axes, _logged(LOSSES, records)):
+        for line, record in zip(line_styles(), records):
+            epochs, values = record.column(name)
+            values = -values if name == "elbo" else values
+            axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
+        log_scale(axis)
+        label_axis(axis, title, f"{title} ({unit})")
+    for axis in axes[:-2]:  # the upper row shares the lower one's
+        axis.set_xlabel("")
+    return with_legend(figure, axes)
+
+
+def schedules(records: Sequence[Record]) -> Figure | None:
+    """β, teacher forcing ratio and learning rate over the epochs."""
+    figure, axes = _panels([name for name, *_ in SCHEDULES], records, columns=3)
+    for axis, (name, title, unit) in zip(axes, _logged(SCHEDULES, records)):
+        for line, record in zip(line_styles(), records):
+            epochs, values = record.column(name)
+            axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
+        axis.set_ylim(bottom=0)
+        label_axis(axis, title, unit)
+    return with_legend(figure, axes)
+
+
+def teacher_forcing(records: Sequence[Record]) -> Figure | None:
+    """Teacher forcing against the loss, in one panel with an axis on either side."""
+    records = [r for r in records if len(r.column("tfr")[0]) and len(r.column("loss")[0])]
+    if not records:
+        return None
+    figure = Figure(figsize=(WIDTH, 4), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    right.spines.right.set_visible(True)
+    right.grid(False)
+    for line, record in zip(line_styles(), records):
+        epochs, values = record.column("loss")
+        left.plot(epochs, values, **line, **dots(epochs), label=record.label)
+        right.plot(*record.column("tfr"), **line | {"lw": 4, "alpha": 0.3}, label=record.label)
+    log_scale(left)
+    right.set_ylim(-0.02, 1.02)
+    right.set_ylabel("teacher forcing ratio (broad, pale)")
+    label_axis(left, "", "total loss, MSE + β·KL (fine)")
+    return with_legend(figure, [left])
+
+
+def annealing(records: Sequence[Record]) -> Figure | None:
+    """Runs by their annealing type, a column each: β, MSE and KL. None for less than two types."""
+    kinds: dict[str, list[Record]] = {}
+    for record in records:
+        kinds.setdefault(str(record.settings.get("kl_anneal_type", "unknown")), []).append(record)
+    if len(kinds) < 2:
+        return None
+    rows = [
+        ("beta", "β"),
+        ("mse", "MSE (pixels in [0, 1])"),
+        ("kl", "KL (nats / frame)"),
+        ("loss", "total loss"),
+    ]
+    rows = [row for row in rows if any(len(r.column(row[0])[0]) for r in records)]
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH, 2 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(kinds), sharex=True, sharey="row", squeeze=False)
+    lines = {record.label: line for line, record in zip(line_styles(), records)}
+    for axis, kind in zip(grid[0], kinds):
+        axis.set_title(f"annealing: {kind}")
+    for row, (name, unit) in zip(grid, rows):
+        for axis, members in zip(row, kinds.values()):
+            for record in members:
+                epochs, values = record.column(name)
+                axis.plot(epochs, values, **lines[record.label], **dots(epochs), label=record.label)
+        if name != "beta":
+            log_scale(*row)
+        row[0].set_ylabel(unit)
+    for axis in grid[-1]:
+        axis.set_xlabel("epoch")
+    return with_legend(figure, list(grid.flat))
+
+
+def validation(records: Sequence[Record]) -> Figure | None:
+    """PSNR and SSIM of the roll-outs of validation over the epochs, beside the baselines."""
+    sets = list(dict.fromkeys(name for record in records for name in record.validation_sets))
+    if not sets:
+        return None
+    figure = Figure(figsize=(WIDTH, 3 * len(sets)), layout="constrained")
+    grid = figure.subplots(len(sets), 2, sharex=True, squeeze=False)
+    for row, name in zip(grid, sets):
+        for axis, metric in zip(row, UNITS):
+            for line, record in zip(line_styles(), records):
+                epochs, values = record.column(f"{name}_{metric}")
+                axis.plot(epochs, values, **line, marker=".", label=record.label)
+                if len(values):
+                    best = int(values.argmax())
+                    axis.plot(epochs[best], values[best], "o", color=line["color"], ms=6)
+            label_axis(axis, name, UNITS[metric])
+        for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
+            dashes = "--" if baseline in COPIED else ":"
+            column = f"{name}_{baseline}_psnr"
+            for value in sorted({v for record in records for v in record.column(column)[1]}):
+                row[0].axhline(value, color=GREY, ls=dashes, lw=1, label=words)
+                row[0].annotate(
+                    f"{words} {value:.2f}",
+                    (1, value),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="bottom",
+                    fontsize=7.5,
+                    color=GREY,
+                )
+    outer_labels(grid)
+    return with_legend(figure, list(grid.flat))
+
+
+def _logged(panels: Sequence[tuple], records: Sequence[Record]) -> list[tuple]:
+    """Return the panels whose column some run has logged."""
+    return [panel for panel in panels if any(len(r.column(panel[0])[0]) for r in records)]
+
+
+def _panels(
+    names: Sequence[str], records: Sequence[Record], columns: int
+) -> tuple[Figure | None, list[Axes]]:
+    """Return a figure with an axis for each column that is logged."""
+    count = len(_logged([(name,) for name in names], records))
+    if not count:
+        return None, []
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, 2.7 * rows + 0.3), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
