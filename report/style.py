@@ -102,6 +102,11 @@ def label_axis(axis: Axes, title: str, unit: str, across: str = "epoch") -> None
     axis.set_title(title)
     axis.set_ylabel(unit)
     axis.set_xlabel(across)
+    whole_numbers(axis)
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Let whole numbers alone run across, as epochs and frames do."""
     axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
 
 

@@ -17,6 +17,7 @@ from report.style import (
     log_scale,
     outer_labels,
     style,
+    whole_numbers,
     with_legend,
 )
 
@@ -127,6 +128,7 @@ def annealing(records: Sequence[Record]) -> Figure | None:
         row[0].set_ylabel(unit)
     for axis in grid[-1]:
         axis.set_xlabel("epoch")
+        whole_numbers(axis)
     return with_legend(figure, list(grid.flat))
 
 
