@@ -2,6 +2,7 @@
 # make demo-robot   the same for the robot model: draw, train, sample, score
 # make test   set up, check style, run the tests
 # make study  set up, draw demo data, train the four runs of the lab report small, compare them
+# make pictures  the README's pictures of the player and the scores, from the demo; needs chromium
 # Variables: PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), STUDY (of the study), VENV.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ ROBOT ?= runs/robot
 STUDY ?= runs/study
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-robot test study install clean
+.PHONY: demo demo-robot test study pictures install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
@@ -37,6 +38,13 @@ study: install
 		--num_epoch 40 --per_val 4 --per_save 40
 	@echo
 	@echo "Open $(STUDY)/report/report.html in a browser"
+
+pictures: install
+	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --sequences 0 --out $(DEMO)/pictures
+	cp $(DEMO)/pictures/scores.png docs/scores.png
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,735 \
+		--virtual-time-budget=10000 --screenshot=$(CURDIR)/docs/player.png \
+		"file://$(abspath $(DEMO))/report/report.html#sequence=2&frame=310"
 
 test: install
 	$(BIN)/ruff check .
