@@ -28,7 +28,7 @@ demo-robot: install
 		--preset quick --minutes 4
 	$(BIN)/python Tester.py --DR $(ROBOT)/data --save_root $(ROBOT)/results --ckpt_path $(ROBOT)/run
 	@echo
-	@echo "Look at $(ROBOT)/results: samples_seq_*.gif (truth, posterior, best and random samples), scores.png"
+	@echo "Open $(ROBOT)/results/report.html in a browser to play truth, posterior, best and random samples"
 
 study: install
 	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \

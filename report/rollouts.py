@@ -177,6 +177,8 @@ def read_rollout(path: Path) -> Rollout:
 
 
 def _check(rollout: Rollout) -> None:
+    if not rollout.name or set(rollout.name) & set("/\\\0"):
+        raise ValueError(f"a sequence called {rollout.name!r}, which no file can be")
     if not rollout.clips:
         raise ValueError("no clips")
     shapes = {frames.shape for frames in rollout.clips.values()}

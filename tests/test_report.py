@@ -133,11 +133,11 @@ def test_a_strip_shows_the_frames_and_their_errors(two):
 
 
 def test_figures_are_the_same_each_time_and_survive_any_name(tmp_path):
-    run = make_run(tmp_path / "$\\frac{<b>_&", kl_anneal_type="<i>")
-    records = read_records([run])
+    records = read_records([make_run(tmp_path / "run", kl_anneal_type="<i>")])
+    records[0].label = "_$\\frac$<b>&"
     one, two = (to_svg(training_figures(records)["losses"], "losses") for _ in range(2))
     assert one == two
-    assert "&lt;b&gt;" in one
+    assert "_$\\frac$&lt;b&gt;&amp;" in one
     assert "<b>" not in one
 
 
@@ -350,7 +350,9 @@ def test_runs_that_are_not_there(report, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("spoil", ["truncated", "text", "empty", "pickle", "shapes", "scores"])
+@pytest.mark.parametrize(
+    "spoil", ["truncated", "text", "empty", "pickle", "shapes", "scores", "name"]
+)
 def test_a_rollout_that_is_none(report, tmp_path, spoil):
     make_results(tmp_path, rollout("0", 1))
     path = tmp_path / "rollout_seq0.npz"
@@ -366,6 +368,9 @@ def test_a_rollout_that_is_none(report, tmp_path, spoil):
             np.savez(path, **arrays | {"clip0": np.array([{}], object)})
         case "shapes":
             np.savez(path, **arrays | {"clip1": arrays["clip1"][:, :4]})
+        case "name":
+            described = arrays["description"].tobytes().replace(b'"name": "0"', b'"name": "../0"')
+            np.savez(path, **arrays | {"description": np.frombuffer(described, np.uint8)})
         case "scores":
             np.savez(path, **arrays | {"psnr0": arrays["psnr0"][1:]})
     code, _, err = report(tmp_path, "--out", tmp_path / "out")
