@@ -2,8 +2,9 @@
 
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
-# The lab's networks in batches of many short windows that draw from kept predictions; what all
-# frames share is learnt by place; the latent stays near its prior.
+# The lab's networks in batches of many short windows that draw from kept predictions, some of them
+# strays; people in places and poses never filmed; what all frames share is learnt by place; the
+# latent stays near its prior.
 RECIPE = {
     "replay": True,
     "scene": True,
@@ -12,7 +13,9 @@ RECIPE = {
     "kl_anneal_type": "None",
     "kl_anneal_stop": 1e-4,
     "z": "mean",
-    "optim": "AdamW",
+    "augment": True,
+    "stray": 0.25,
+    "optim": "Muon",
     "lr_schedule": "cosine",
     "lr_warmup": 50,
 }
@@ -25,10 +28,11 @@ DANCE_PRESETS: dict[str, dict] = {
     # What wins (benchmarks/RECIPES.md), in the time one has: minutes on a laptop …
     "quick": {
         **RECIPE,
-        "F_dim": 32,
-        "L_dim": 8,
+        "patch": 2,
+        "F_dim": 64,
+        "L_dim": 16,
         "N_dim": 4,
-        "D_out_dim": 48,
+        "D_out_dim": 96,
         "batch_size": 16,
         "lr": 3e-3,
         "minutes": 8.0,
