@@ -75,10 +75,12 @@ def end_epoch(
     bar: tqdm,
     constants: dict[str, float],
 ) -> None:
-    """Validate, log and save after an epoch. A signal during the validation leaves it undone.
+    """Validate, log and save after an epoch. A signal before or meanwhile leaves it undone.
 
     Raises Interrupted then; the epoch counts as begun, and all of this comes when it is resumed.
     """
+    if stop.requested:
+        raise Interrupted
     settings, epoch = run.settings, run.epoch
     row = {"epoch": epoch, "step": run.step} | run.so_far.means() | constants
     last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up

@@ -146,6 +146,28 @@ def test_stopping_after_any_step_changes_nothing(
     assert_same_run(tmp_path, undisturbed)
 
 
+def test_an_epoch_that_is_not_validated_is_finished_too(dance_root, tmp_path, monkeypatch):
+    import sys
+
+    import Trainer
+    from engine.run import Run
+
+    argv = f"Trainer.py --DR {dance_root} --save_root {tmp_path} {RUN} --per_val 100".split()
+    monkeypatch.setattr(sys, "argv", argv)
+    step = Run.train_step
+
+    def stopping(self, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Run, "train_step", stopping)
+    with pytest.raises(SystemExit):
+        Trainer.main()
+    content = checkpoint.load(tmp_path / "last.ckpt")
+    assert content["step"] == content["so_far"]["batches"] == 1
+    assert content["last_epoch"] == -1
+
+
 def test_a_second_signal_ends_at_once_with_nothing_torn(dance_root, tmp_path):
     flags = f"--DR {dance_root} --save_root {tmp_path / 'run'} {RUN} --num_epoch 1000"
     output = tmp_path / "output"
