@@ -14,13 +14,13 @@ import pandas as pd
 from torch import Tensor
 
 from dataloader import test_clips, training_frames, validation_clips
-from engine import checkpoint, config
+from engine import checkpoint, config, distributed
 from engine.contract import Clip
 from engine.device import choose_compute, choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.files import replacing
 from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
-from engine.rollout import roll_out
+from engine.rollout import roll_out_all
 from engine.runfolder import open_results_folder
 from engine.scoring import (
     Scores,
@@ -41,15 +41,21 @@ from robot import Robot_Test
 
 @exit_on_user_error
 def main() -> None:
-    explicit = read_flags()
+    with distributed.joined():
+        carry_out(distributed.from_main(read_flags))
+
+
+def carry_out(explicit: dict) -> None:
+    """Do what the flags on the command line ask for."""
     path, content = checkpoint.find(explicit["ckpt_path"], prefer=checkpoint.BEST)
     model_name = model_of(content)
     config.check_flags_of_model(explicit, model_name)
     stored = stored_config(content, path) | {"model": model_name}
     config.check_model_flags(explicit, stored, path)
     if "export_lab" in explicit:
-        overwrite = explicit.get("overwrite", False)
-        export_lab(content, Path(explicit["export_lab"]), overwrite=overwrite)
+        if distributed.is_main():
+            overwrite = explicit.get("overwrite", False)
+            export_lab(content, Path(explicit["export_lab"]), overwrite=overwrite)
         return
     settings = config.make_settings(
         config.tester_parser(), explicit, config.stored_settings(content, path)
@@ -109,17 +115,18 @@ class Test_model(CVAE):
     def test_stage(self) -> None:
         """Roll every sequence out and write what there is to write into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
-        if args.split == "test":
-            clips = test_clips(args)
-        else:
-            clips = [clip for clips in validation_clips(args).values() for clip in clips]
-        open_results_folder(folder, self.path, self.content, overwrite=args.overwrite)
+        clips = distributed.one_per_machine_first(partial(clips_of, args))
+        distributed.from_main(
+            partial(open_results_folder, folder, self.path, self.content, overwrite=args.overwrite)
+        )
         settle_output_activation(self, self.said, lambda: clips[0], self.path)
         compute = choose_compute(next(self.parameters()).device, args.precision, args.compile)
         compute.prepare(self)
-        predictions = roll_out(
+        predictions = roll_out_all(
             self, clips, compute=compute, z=args.z, temperature=args.temperature, seed=args.seed
         )
+        if not distributed.is_main():
+            return
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(partial(write_pictures, folder), clips, predictions))
@@ -189,6 +196,13 @@ class Test_model(CVAE):
         if "scores" in figures:
             write_png(figures["scores"], folder / "scores.png")
         leave_results(folder, rollouts, figures, page=page)
+
+
+def clips_of(settings: Namespace) -> list[Clip]:
+    """Return the sequences of `--split`."""
+    if settings.split == "test":
+        return test_clips(settings)
+    return [clip for clips in validation_clips(settings).values() for clip in clips]
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:

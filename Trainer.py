@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dataloader import DanceWindows, training_data_digest, training_frames, validation_clips
-from engine import checkpoint, config, schedules
+from engine import checkpoint, config, distributed, schedules
 from engine.contract import Batch, Clip
 from engine.device import choose_device
 from engine.errors import UserError, exit_on_user_error
@@ -26,14 +26,15 @@ __all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
 
 @exit_on_user_error
 def main() -> None:
-    settings = read_settings()
-    face = {"dance": VAE_Model, "svg": Robot_Model}[settings.model]
-    model = face(settings).to(choose_device(settings.device))
-    model.load_checkpoint()
-    if settings.test:
-        model.validation_stage()
-    else:
-        model.training_stage()
+    with distributed.joined():
+        settings = distributed.from_main(read_settings)
+        face = {"dance": VAE_Model, "svg": Robot_Model}[settings.model]
+        model = face(settings).to(choose_device(settings.device))
+        model.load_checkpoint()
+        if settings.test:
+            model.validation_stage()
+        else:
+            model.training_stage()
 
 
 def read_settings(argv: list[str] | None = None) -> Namespace:

@@ -2,13 +2,14 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from dataloader import RobotWindows, robot_clips, robot_data_digest
-from engine import checkpoint
+from engine import checkpoint, distributed
 from engine.contract import Clip
 from engine.device import choose_compute
 from engine.files import replacing
@@ -65,12 +66,16 @@ class Robot_Test(SVG):
     def test_stage(self) -> None:
         """Sample every sequence; write scores, tables and pictures into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
-        clips = robot_clips(args, "test" if args.split == "test" else "validate")
-        open_results_folder(folder, self.path, self.content, overwrite=args.overwrite)
+        split = "test" if args.split == "test" else "validate"
+        clips = distributed.one_per_machine_first(partial(robot_clips, args, split))
+        distributed.from_main(
+            partial(open_results_folder, folder, self.path, self.content, overwrite=args.overwrite)
+        )
         device = next(self.parameters()).device
         compute = choose_compute(device, args.precision, args.compile)
         compute.prepare(self)
         samples = args.num_samples or (100 if device.type == "cuda" else 20)
+        own = distributed.own_share(len(clips))
         sampling = sample(
             self,
             clips,
@@ -79,13 +84,20 @@ class Robot_Test(SVG):
             z=args.z,
             temperature=args.temperature,
             seed=args.seed,
+            only=own,
         )
-        sampled, rollouts, about = [], [], about_test(self.path, args)
-        for one in tqdm(sampling, "sampling", len(clips), unit="sequence", disable=None):
-            if len(sampled) < PICTURED:
-                write_pictures(folder, [one])
-                rollouts.append(from_samples(one, about))
-            sampled.append(replace(one, shown={}))  # the frames of all would fill the memory
+        disable = None if distributed.is_main() else True
+        sampling = tqdm(sampling, "sampling", len(own), unit="sequence", disable=disable)
+        shares = [  # the frames of all would fill the memory
+            one if number < PICTURED else replace(one, shown={})
+            for number, one in zip(own, sampling)
+        ]
+        sampled = distributed.put_together(shares, len(clips))
+        if not distributed.is_main():
+            return
+        about = about_test(self.path, args)
+        rollouts = [from_samples(one, about) for one in sampled[:PICTURED]]
+        write_pictures(folder, sampled[:PICTURED])
         print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
 
         by_step, by_sequence = step_table(sampled), sequence_table(sampled)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data.poses import swap_sides
+from engine import distributed
 from engine.contract import Batch
 from engine.moving import Move, still_room
 from engine.randomness import Stream, numpy_generator
@@ -39,12 +40,13 @@ class Augmentation:
 
     def _draw(self, index: np.ndarray, epoch: int, number: int) -> Move:
         """Draw a move for every window of a batch; index (T, B)."""
-        B, (H, _) = index.shape[1], self.room.shape[-2:]
+        H, own = self.room.shape[-2], distributed.own_part
+        B = distributed.world_size() * index.shape[1]  # of the total batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
-        mirrored = rng.random(B) < MIRRORED
-        right = rng.integers(-RIGHT, RIGHT + 1, (B, 1))
-        down = rng.integers(-DOWN, DOWN + 1, B)
-        lean = rng.uniform(-LEAN, LEAN, (B, 1)) * np.linspace(-1, 1, H)
+        mirrored = own(rng.random(B) < MIRRORED)
+        right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
+        down = own(rng.integers(-DOWN, DOWN + 1, B))
+        lean = own(rng.uniform(-LEAN, LEAN, (B, 1))) * np.linspace(-1, 1, H)
         left, top, far, bottom = self.margins[:, index].min(axis=1)  # (B,) each: of any frame
         left, far = np.where(mirrored, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + lean).astype(np.int64), left, far)

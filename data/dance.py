@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from data.augmentation import Augmentation
 from data.gather import as_images, decode, gather, place
+from engine import distributed
 from engine.contract import Batch, Clip
 from engine.errors import UserError
 from engine.files import open_regular
@@ -117,6 +118,7 @@ class DanceWindows:
         root = Path(settings.DR)
         self.settings = settings
         self.device = device
+        self.total_batch = distributed.world_size() * settings.batch_size
         files = paired_files(root, "train")
         check_holdout(files.numbers, settings.holdout)
         self.segments = segments(files.numbers, read_cuts(root), settings.holdout)
@@ -145,13 +147,14 @@ class DanceWindows:
         return sum(b - a for a, b in parts) // T
 
     def batches_in(self, epoch: int) -> int:
-        """Return how many whole batches the epoch has."""
-        return self.windows_in(epoch) // self.settings.batch_size
+        """Return how many whole batches, each of all processes together, the epoch has."""
+        return self.windows_in(epoch) // self.total_batch
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the whole batches of the epoch from number `first` on.
+        """Yield the whole batches of the epoch from number `first` on: this process's part of each.
 
-        The order depends on (seed, epoch) alone.
+        The order depends on (seed, epoch) alone. The parts of all processes, joined, are what one
+        process with the same total batch gets.
         """
         settings = self.settings
         starts = epoch_starts(
@@ -164,9 +167,10 @@ class DanceWindows:
         )
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         starts = torch.from_numpy(starts).to(self.frames.device)
-        batches = starts.split(settings.batch_size)
+        batches = starts.split(self.total_batch)
         for number in range(first, self.batches_in(epoch)):
-            index = steps[:, None] + batches[number]  # (T, B): time leads, as the model works
+            own = distributed.own_part(batches[number])
+            index = steps[:, None] + own  # (T, B): time leads, as the model works
             frames, poses = (gather(x, index, self.device) for x in (self.frames, self.poses))
             batch = Batch(frames, poses, index)
             if self.augmentation is not None:
@@ -174,12 +178,13 @@ class DanceWindows:
             yield batch
 
     def _check_length(self, epoch: int) -> None:
-        windows = self.windows_in(epoch)
-        if windows < self.settings.batch_size:
+        windows, processes = self.windows_in(epoch), distributed.world_size()
+        if windows < self.total_batch:
+            times = f" × {processes} processes" if processes > 1 else ""
             raise UserError(
-                f"--batch_size {self.settings.batch_size} is more than the {windows} windows of "
-                f"{self.settings.train_vi_len} frames in epoch {epoch}; lower --batch_size or "
-                "--train_vi_len, or use more of the data (--partial, --fast_partial)"
+                f"--batch_size {self.settings.batch_size}{times} is more than the {windows} "
+                f"windows of {self.settings.train_vi_len} frames in epoch {epoch}; lower "
+                "--batch_size or --train_vi_len, or use more data (--partial, --fast_partial)"
             )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.gather import as_images, decode, gather, place
+from engine import distributed
 from engine.contract import Batch, Clip
 from engine.errors import UserError
 from engine.images import numbered_folders, numbered_images, open_image
@@ -198,20 +199,25 @@ class RobotWindows:
         return self.settings.epoch_size
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of the epoch from number `first` on, drawn from (seed, epoch) alone."""
+        """Yield the batches of the epoch from number `first` on: this process's part of each.
+
+        They are drawn from (seed, epoch) alone. The parts of all processes, joined, are what one
+        process with the same total batch gets.
+        """
         settings, sequences = self.settings, self.sequences
+        total_batch = distributed.world_size() * settings.batch_size
         kept = max(1, int(len(sequences) * data_fraction(settings, epoch)))
         which, begin = random_windows(
             sequences.lengths[:kept],
             self.length,
-            settings.epoch_size * settings.batch_size,
+            settings.epoch_size * total_batch,
             seed=settings.seed,
             epoch=epoch,
         )
         starts = torch.from_numpy(sequences.starts[which] + begin)
         steps = torch.arange(self.length)[:, None]
-        for batch in starts.split(settings.batch_size)[first:]:
-            index = steps + batch  # (T, B): time leads, as the model works
+        for batch in starts.split(total_batch)[first:]:
+            index = steps + distributed.own_part(batch)  # (T, B): time leads, as the model works
             frames = gather(self.frames, index.to(self.frames.device), self.device)
             index = index.to(self.device)
             yield Batch(frames, self.conditions[index].transpose(0, 1), index)

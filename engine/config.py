@@ -6,11 +6,13 @@ default.
 
 import argparse
 import json
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine import distributed
 from engine.errors import UserError
 from engine.flags import kl_anneal_type, non_negative, tester_parser, trainer_parser
 from engine.presets import LAB_WIDTHS, PRESETS
@@ -174,12 +176,24 @@ def check_model_flags(explicit: dict, stored: dict, path: Path) -> None:
 def identity(settings: Namespace) -> dict:
     """Return the settings that make a run what it is: with the same, a command goes on with it."""
     left_out = {*PLACE_FLAGS, *LENGTH_FLAGS} - {*RESUME_FLAGS}
-    return {name: value for name, value in as_plain(settings).items() if name not in left_out}
+    plain = {name: value for name, value in as_plain(settings).items() if name not in left_out}
+    return plain | {"processes": distributed.world_size()}
+
+
+def total_batch(identity: dict) -> int | None:
+    """Return how many windows a step of the run takes, in all of its processes; None: unknown."""
+    parts = identity.get("batch_size"), identity.get("processes", 1)
+    return math.prod(parts) if all(isinstance(part, int) for part in parts) else None
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """Return in words what differs between two identities, `name: old → new`."""
-    common = [name for name in new if name in old and old[name] != new[name]]
+    """Return in words what differs between two identities, `name: old → new`.
+
+    Another number of processes makes no other run; nor does another --batch_size that makes up
+    for it.
+    """
+    free = {"processes", *(["batch_size"] if total_batch(old) == total_batch(new) else [])}
+    common = [name for name in new if name in old and old[name] != new[name] and name not in free]
     return [f"{name}: {old[name]} → {new[name]}" for name in common]
 
 

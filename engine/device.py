@@ -9,14 +9,18 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from engine import distributed
 from engine.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device of `--device`: auto takes CUDA, then MPS, then the CPU.
 
-    Raises UserError where the device is unknown or not on this machine.
+    Of several processes each takes the GPU of its number on the machine. Raises UserError where
+    the device is unknown or not on this machine.
     """
+    if distributed.world_size() > 1:
+        return _own_device(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -33,6 +37,22 @@ def choose_device(name: str) -> torch.device:
     if not available.get(device.type, False):
         raise UserError(f"--device {name}: not on this machine; --device auto takes what is here")
     return device
+
+
+def _own_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise UserError(
+            f"--device {name}: under torchrun each process takes the GPU of its number; "
+            "--device cuda or cpu (CUDA_VISIBLE_DEVICES chooses GPUs)"
+        )
+    if name == "cuda" and distributed.local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"--device cuda: {torch.cuda.device_count()} GPUs here, and process "
+            f"{distributed.local_rank()} has none; lower --nproc_per_node, or --device cpu"
+        )
+    return torch.device(name, distributed.local_rank()) if name == "cuda" else torch.device(name)
 
 
 @dataclass(frozen=True)

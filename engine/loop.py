@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from engine import checkpoint
+from engine import checkpoint, distributed
 from engine.contract import Clip, TrainingData
 from engine.errors import UserError
 from engine.files import going_on
@@ -16,11 +16,11 @@ from engine.guard import LIMIT
 from engine.outputs import write_gif
 from engine.replay import Replay
 from engine.run import Run
-from engine.saver import Saver
+from engine.saver import NoSaver, Saver
 from engine.scoring import Scores
 from engine.signals import Interrupted, StopRequest
 from engine.tracking import Tracker
-from engine.validation import Validation, validate
+from engine.validation import Validation, put_together, validate_share
 
 SECONDS_PER_REFRESH = 0.5  # how often the bar reads metrics off the device
 COUNTED_EPOCHS = 10_000  # more are not added up for the bar
@@ -31,14 +31,15 @@ def train(
     run: Run,
     data: TrainingData,
     sets: dict[str, list[Clip]],
-    tracker: Tracker,
+    tracker: Tracker | None,
     folder: Path,
     constants: dict[str, float],
 ) -> None:
     """Train `run` to the last epoch of its settings, or until a signal asks to stop.
 
     sets: clips to validate on by name; the first set chooses `best.ckpt`. constants: figures
-    that go into every row of the log, such as baselines. Files go to `folder`.
+    that go into every row of the log, such as baselines. Files go to `folder`, written by the
+    first process of a run; the others have no tracker.
 
     Raises SystemExit with 143 or 130 after a signal, with everything saved; UserError where
     training diverges or the last checkpoint cannot be written.
@@ -46,30 +47,38 @@ def train(
     settings = run.settings
     run.replay = begin_replay(run, data) if settings.replay else None
     run.best = begin_best(run, next(iter(sets)), folder)
-    saver = Saver(folder, settings.keep, settings.save_every_minutes)
+    own_saver = Saver if distributed.is_main() else NoSaver
+    saver = own_saver(folder, settings.keep, settings.save_every_minutes)
     with StopRequest() as stop, progress_bar(run, data) as bar:
         try:
-            while not run.finished and not stop.requested:
+            while not run.finished and not stop.agreed:
                 train_epoch(run, data, bar, saver, stop)
-                if stop.requested:
-                    break
                 with contextlib.suppress(Interrupted):
                     end_epoch(run, sets, tracker, saver, stop, bar, constants)
-            if stop.requested:
+            if stop.agreed:
                 saver.save({checkpoint.LAST: run.resume_state()})
         finally:
             saver.close()
-    if stop.requested:
-        print(f"stopped at step {run.step}; the same command goes on from there", file=sys.stderr)
+    if stop.agreed:
+        if distributed.is_main():
+            print(
+                f"stopped at step {run.step}; the same command goes on from there", file=sys.stderr
+            )
         raise SystemExit(stop.exit_code)
     if saver.failed:
         raise UserError(f"the last checkpoint could not be written: {saver.failed}")
 
 
+def agree(run: Run, stop: StopRequest) -> None:
+    """Let all processes know of a signal that one of them got, and go by the first one's clock."""
+    signum, run.seconds = distributed.greatest(stop.signum, run.seconds)
+    stop.agreed = int(signum)
+
+
 def end_epoch(
     run: Run,
     sets: dict[str, list[Clip]],
-    tracker: Tracker,
+    tracker: Tracker | None,
     saver: Saver,
     stop: StopRequest,
     bar: tqdm,
@@ -79,7 +88,7 @@ def end_epoch(
 
     Raises Interrupted then; the epoch counts as begun, and all of this comes when it is resumed.
     """
-    if stop.requested:
+    if stop.agreed:
         raise Interrupted
     settings, epoch = run.settings, run.epoch
     row = {"epoch": epoch, "step": run.step} | run.so_far.means() | constants
@@ -88,19 +97,18 @@ def end_epoch(
     gifs: dict[str, Path] = {}
     scores: dict[str, list[Scores]] = {}
     if validates:
-        with stop.interruptible():
-            found = {
-                name: validate(run.model, c, settings, run.compute) for name, c in sets.items()
-            }
+        found = validate_all(run, sets, stop)
         for name, validation in found.items():
             row |= validation.row(name)
             scores[name] = validation.scores
         psnr = row[f"{run.best['set']}_psnr"]
         if psnr > run.best["psnr"]:
             run.best = run.best | {"psnr": psnr, "epoch": epoch}
-        gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
+        if distributed.is_main():
+            gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
     run.end_epoch()
-    tracker.log(row, gifs, scores)
+    if tracker is not None:
+        tracker.log(row, gifs, scores)
     if validates:
         say(bar, summary(row, progress(run), run.best))
 
@@ -111,6 +119,20 @@ def end_epoch(
         files[checkpoint.BEST] = state
     if files or validates or saver.due:
         saver.save(files | {checkpoint.LAST: state | run.resume_state()})
+
+
+def validate_all(run: Run, sets: dict[str, list[Clip]], stop: StopRequest) -> dict[str, Validation]:
+    """Validate on every set, the clips shared out. Raises Interrupted in all processes, or none."""
+    shares = {}
+    with contextlib.suppress(Interrupted), stop.interruptible():
+        shares = {
+            name: validate_share(run.model, clips, run.settings, run.compute)
+            for name, clips in sets.items()
+        }
+    agree(run, stop)
+    if stop.agreed:
+        raise Interrupted
+    return {name: put_together(share, len(sets[name])) for name, share in shares.items()}
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:
@@ -144,14 +166,16 @@ def check_replay(run: Run, data: TrainingData) -> None:
 def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: StopRequest) -> None:
     """Train what is left of the epoch, or what time and signals leave of it.
 
-    The metrics stay on the device and are read at the end, and now and then for the bar.
+    All processes stop after the same step, and go by the schedules of the same time. The metrics
+    stay on the device and are read at the end, and now and then for the bar.
     """
     run.model.train()
     so_far = run.so_far
     weight = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
     refreshed = mark = time.perf_counter()
     for batch in data.batches(run.epoch, so_far.batches):
-        if stop.requested or (so_far.batches and run.time_is_up):
+        agree(run, stop)
+        if stop.agreed or (so_far.batches and run.time_is_up):
             break
         scheduled = run.schedule()
         forced = run.teacher_forcing(so_far.batches, batch.frames.shape[1] - 1)
@@ -160,7 +184,7 @@ def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: Sto
         so_far.add(batch, forced, metrics)
         so_far.scheduled = scheduled
         now = time.perf_counter()
-        run.seconds += now - mark
+        run.seconds += now - mark if distributed.is_main() else 0
         so_far.seconds += now - mark
         mark = now
         if run.settings.minutes is None:
@@ -172,6 +196,7 @@ def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: Sto
             raise diverged(run, saver)
         if saver.due and not run.guard.diverging:
             saver.save({checkpoint.LAST: run.resume_state()})
+    agree(run, stop)
 
 
 def diverged(run: Run, saver: Saver) -> UserError:
@@ -219,7 +244,7 @@ def progress_bar(run: Run, data: TrainingData) -> tqdm:
     return tqdm(
         total=total,
         initial=begun,
-        disable=None,
+        disable=None if distributed.is_main() else True,
         dynamic_ncols=True,
         bar_format="{desc} |{bar:20}| {percentage:3.0f} %, {remaining} left{postfix}",
     )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine import distributed
 from engine.contract import Batch, to_float
 from engine.rollout import to_uint8
 
@@ -32,14 +33,16 @@ class Replay:
     ) -> Tensor:
         """Return the frames to draw from, (B, T - 1, C, H, W): true where the flag is set.
 
-        stray (B,) bool: windows whose kept predictions are taken from the window before them.
+        stray (B,) bool: windows whose kept predictions are taken from the window before them in
+        the total batch.
         """
         true = batch.frames[:, :-1]
         if all(teacher_forcing):
             return true
         index = batch.index[:-1]
         if stray is not None:
-            index = torch.where(stray, index.roll(1, dims=1), index)
+            before = distributed.gather(index, dim=1).roll(1, dims=1)
+            index = torch.where(stray, distributed.own_part(before.T).T, index)
         kept = self._kept(index, true.device)
         if batch.move is not None:
             kept = batch.move.frames(kept)
@@ -51,13 +54,15 @@ class Replay:
     def keep(self, batch: Batch, predictions: Tensor, finite: Tensor) -> None:
         """Keep the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window.
 
-        Where `finite`, a boolean scalar, is not set, what was kept before stays.
+        Those of all processes, since another may draw the frame next; all keep the same. Where
+        `finite`, a boolean scalar, is not set, what was kept before stays.
         """
         index, home = batch.index[1:], self.frames.device
         if batch.move is not None:
             predictions, known = batch.move.back(predictions)
             predictions = torch.where(known, predictions, self._kept(index, predictions.device))
-        pixels = to_uint8(predictions).permute(1, 0, 3, 4, 2).to(home)
+        index = distributed.gather(index, dim=1).to(home)  # (T-1, B of all)
+        pixels = distributed.gather(to_uint8(predictions).permute(1, 0, 3, 4, 2), dim=1).to(home)
         self.frames[index] = torch.where(finite.to(home), pixels, self.frames[index])
 
     def _kept(self, index: Tensor, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from engine import distributed
 from engine.contract import Clip, Model, to_float
 from engine.device import Compute
 from engine.randomness import Stream, normal
@@ -46,6 +47,19 @@ def roll_out(
         with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
             return _roll_out(model, clips, compute, noise, posterior)
     return _roll_out(model, clips, compute, noise, posterior)
+
+
+def roll_out_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Predict this process's share of the clips, each as `roll_out` predicts it among all."""
+    own = distributed.own_share(len(clips))
+    if not own:
+        return []
+    return roll_out(model, [clips[k] for k in own], draws=[(k,) for k in own], **how)
+
+
+def roll_out_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Return in every process what `roll_out` returns, the clips shared out over all."""
+    return distributed.put_together(roll_out_share(model, clips, **how), len(clips))
 
 
 def _roll_out(

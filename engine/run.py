@@ -1,5 +1,6 @@
 """A training run: the model, its optimizer and its counters, which is all a checkpoint holds."""
 
+import math
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from engine import checkpoint
-from engine.config import as_plain
+from engine import checkpoint, distributed
+from engine.config import as_plain, total_batch
 from engine.contract import Batch
 from engine.device import Compute
 from engine.errors import UserError
@@ -32,9 +33,10 @@ class EpochSums:
     metrics: dict[str, Tensor] = field(default_factory=dict)  # on the device
 
     def add(self, batch: Batch, forced: list[bool], metrics: dict[str, Tensor]) -> None:
-        """Count one step. Nothing is read off the device."""
+        """Count one step of all processes. Nothing is read off the device."""
         self.batches += 1
-        self.frames += batch.frames.shape[0] * batch.frames.shape[1]
+        B, T = batch.frames.shape[:2]
+        self.frames += distributed.world_size() * B * T
         self.forced += sum(forced) / len(forced)
         self.metrics = {k: self.metrics.get(k, 0) + value for k, value in metrics.items()}
 
@@ -56,6 +58,7 @@ class Run:
     """
 
     def __init__(self, model: nn.Module, settings: Namespace, compute: Compute):
+        distributed.synchronise_batch_norm(model)
         self.model = compute.prepare(model)
         self.settings = settings
         self.compute = compute
@@ -73,6 +76,9 @@ class Run:
         self, batch: Batch, teacher_forcing: list[bool], kl_beta: Tensor | float
     ) -> dict[str, Tensor]:
         """Take one optimizer step; the metrics stay on the device.
+
+        Of several processes each passes its part of the total batch; gradient and metrics are
+        the means over all of it, and so all take the same step.
 
         Where the loss or a gradient is not finite the step changes nothing, and the metrics are 0
         but for `skipped`.
@@ -93,8 +99,9 @@ class Run:
             )
         self.optimizer.zero_grad()
         loss.backward()
+        metrics = distributed.average(self.model.parameters(), metrics)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.max_norm).detach()
-        finite = loss.detach().isfinite() & norm.isfinite()
+        finite = metrics["loss"].isfinite() & norm.isfinite()
         self.guard.step(finite)
         if replay:
             replay.keep(batch, predictions, finite)
@@ -105,14 +112,16 @@ class Run:
 
     def _posterior_noise(self, batch: Batch) -> Tensor:
         B, T = batch.frames.shape[:2]
-        counters = [(self.step, sample) for sample in range(B)]
+        first = distributed.rank() * B
+        counters = [(self.step, first + sample) for sample in range(B)]
         shape = (T - 1, *self.model.latent_shape)
         return normal(shape, self.settings.seed, Stream.POSTERIOR, counters, self.compute.device)
 
     def _stray(self, batch: Batch) -> Tensor:
         """Toss for the windows that draw from another one's frame (`--stray`): (B,) bool."""
         rng = numpy_generator(self.settings.seed, Stream.STRAY, self.step)
-        chosen = rng.random(batch.index.shape[1]) < self.settings.stray
+        total = distributed.world_size() * batch.index.shape[1]
+        chosen = distributed.own_part(rng.random(total) < self.settings.stray)
         return torch.from_numpy(chosen).to(batch.index.device)
 
     def teacher_forcing(self, batch_index: int, steps: int) -> list[bool]:
@@ -231,8 +240,21 @@ class Run:
             self.so_far = EpochSums(**content["so_far"])
             device, metrics = self.compute.device, self.so_far.metrics
             self.so_far.metrics = {name: value.to(device) for name, value in metrics.items()}
+            self._count_in_own_batches(content.get("identity", {}))
         if "replay" in content:
             self.replay = Replay(content["replay"])
+
+    def _count_in_own_batches(self, identity: dict) -> None:
+        """Say of the begun epoch how many batches it has come, where they had another size.
+
+        Fewer windows than a batch has are passed over for it.
+        """
+        before, own = total_batch(identity), distributed.world_size() * self.settings.batch_size
+        if before is not None and before != own:
+            batches = math.ceil(self.so_far.batches * before / own)
+            ratio = batches / self.so_far.batches
+            self.so_far.batches, self.so_far.forced = batches, self.so_far.forced * ratio
+            self.so_far.metrics = {k: v * ratio for k, v in self.so_far.metrics.items()}
 
     def _restore_optimizer(self, content: dict) -> None:
         """Take the optimizer's state, unless it is another optimizer's."""

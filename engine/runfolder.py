@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine import checkpoint
+from engine import checkpoint, distributed
 from engine.config import as_plain, differences
 from engine.errors import UserError
 from engine.files import open_regular, remove_leftovers, replacing
@@ -57,9 +57,13 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
     """Make the run folder ready, write the settings into it and keep other runs out meanwhile.
 
     Files of an earlier run there, unless it is the one continued, move to `previous-DATE/`.
-    Raises UserError where another process trains in it, or where it cannot be written.
+    All of this in the first process of the run alone. Raises UserError where another run trains
+    in it, or where it cannot be written.
     """
     folder = Path(settings.save_root)
+    if not distributed.is_main():
+        yield folder
+        return
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

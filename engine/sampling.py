@@ -59,16 +59,19 @@ def sample(
     temperature: float = 1.0,
     seed: int = 0,
     rows: int = 256,
+    only: Sequence[int] | None = None,
 ) -> Iterator[Sampled]:
     """Roll every clip out `samples` times, and once with the posterior; score all of it.
 
     Sample n of clip k is a function of (seed, k, n). As many clips as fit into `rows` sequences
-    go as one batch, all samples of them together. The model keeps its mode: call `eval()` before.
+    go as one batch, all samples of them together. only: the numbers of the clips to sample, all
+    where not given. The model keeps its mode: call `eval()` before.
     """
     arguments = {"compute": compute, "z": z, "temperature": temperature, "seed": seed}
     together = max(1, rows // samples)
-    for start in range(0, len(clips), together):
-        numbers = range(start, min(start + together, len(clips)))
+    only = range(len(clips)) if only is None else only
+    for start in range(0, len(only), together):
+        numbers = only[start : start + together]
         draws = [(k, n) for k in numbers for n in range(samples)]
         drawn = roll_out(model, [clips[k] for k, _ in draws], draws=draws, **arguments)
         seen = [clips[k] for k in numbers]

@@ -74,3 +74,11 @@ class Saver:
                     f"the run goes on and the earlier {name} is whole; free space or permissions",
                     file=sys.stderr,
                 )
+
+
+class NoSaver(Saver):
+    """Stands in where another process of the run saves: does nothing, and is never due."""
+
+    due = False
+
+    def save(self, files: dict[str, dict]) -> None: ...

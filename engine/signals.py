@@ -16,24 +16,26 @@ class Interrupted(Exception):
 class StopRequest:
     """Within `with StopRequest() as stop`, a signal sets `stop.requested` and nothing else.
 
-    A second signal ends the process at once; files are written so that this tears none. Outside
-    the main thread signals cannot be caught, and nothing is ever requested.
+    `stop.agreed` is the signal that all processes of the run know of, 0 for none; whoever lets
+    them talk sets it. A second signal ends the process at once; files are written so that this
+    tears none. Outside the main thread signals cannot be caught, and nothing is ever requested.
     """
 
     def __init__(self) -> None:
-        self.signum: int | None = None
+        self.signum = 0
+        self.agreed = 0
         self._may_interrupt = False
         self._before: dict = {}
 
     @property
     def requested(self) -> bool:
-        """True once a signal has arrived."""
-        return self.signum is not None
+        """True once a signal has arrived here."""
+        return self.signum != 0
 
     @property
     def exit_code(self) -> int:
         """The shell's code for the end by that signal: 143 for SIGTERM, 130 for SIGINT."""
-        return 128 + (self.signum or 0)
+        return 128 + self.agreed
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine import checkpoint, config
+from engine import checkpoint, config, distributed
 from engine.contract import Clip, TrainingData
 from engine.device import choose_compute
 from engine.loop import check_replay, train
@@ -78,23 +78,27 @@ class Stages(nn.Module):
                 "with --resume never"
             )
             return
-        sets = self.validation_sets()
-        data = self.training_data(run.compute.device)
+        print_total_batch(settings)
+        sets = distributed.one_per_machine_first(self.validation_sets)
+        data = distributed.one_per_machine_first(lambda: self.training_data(run.compute.device))
         check_replay(run, data)  # before anything is written
-        run.identity = self._identity_with_data()
-        constants = self.baselines(sets)
+        run.identity = distributed.from_main(self._identity_with_data)
+        constants = distributed.from_main(lambda: self.baselines(sets))
         with open_run_folder(settings, continued_from=self.continued_from) as folder:
-            tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
+            tracker = None
+            if distributed.is_main():
+                tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
             try:
                 train(run, data, sets, tracker, folder, constants)
             finally:
-                tracker.close()
+                if tracker is not None:
+                    tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
 
     def validation_stage(self) -> dict[str, Validation]:
         """Validate as the test does, print the scores beside the baselines and return them."""
-        sets = self.validation_sets()
-        self.baselines(sets)
+        sets = distributed.one_per_machine_first(self.validation_sets)
+        distributed.from_main(lambda: self.baselines(sets))
         found = {
             name: validate(self, clips, self.args, self.run.compute) for name, clips in sets.items()
         }
@@ -114,26 +118,44 @@ class Stages(nn.Module):
 
         `args.warm_start` gives the weights alone. See `--resume`.
         """
+        args, start = self.args, distributed.from_main(self._starting_point)
+        if start is None:
+            return
+        path, content, here = start
+        if here or args.ckpt_path is not None:
+            self.run.restore(content, path)
+            self.continued_from = path
+        else:
+            checkpoint.load_weights(self, content, path)
+        if here:  # a run that began from a lab file has its rates from there
+            settings = config.stored_settings(content, path)
+            args.lr, args.tfr = settings.get("lr", args.lr), settings.get("tfr", args.tfr)
+        self.settle(content, path)
+
+    def _starting_point(self) -> tuple[Path, dict, bool] | None:
+        """Return the checkpoint to start from, and whether it is where this command stopped."""
         args = self.args
         trains = not args.test and args.DR is not None
         here = resume_point(args, self._identity_with_data()) if trains else None
         if here is not None:
             path, content = here
             print(f"going on from {path}, step {content['step']} (--resume never begins anew)")
-        elif (source := args.ckpt_path or args.warm_start) is not None:
-            prefer = checkpoint.BEST if args.test else checkpoint.LAST
-            path, content = checkpoint.find(source, prefer=prefer)
-        else:
-            return
-        if here is not None or args.ckpt_path is not None:
-            self.run.restore(content, path)
-            self.continued_from = path
-        else:
-            checkpoint.load_weights(self, content, path)
-        if here is not None:  # a run that began from a lab file has its rates from there
-            settings = config.stored_settings(content, path)
-            args.lr, args.tfr = settings.get("lr", args.lr), settings.get("tfr", args.tfr)
-        self.settle(content, path)
+            return path, content, True
+        if (source := args.ckpt_path or args.warm_start) is None:
+            return None
+        prefer = checkpoint.BEST if args.test else checkpoint.LAST
+        return *checkpoint.find(source, prefer=prefer), False
 
     def _identity_with_data(self) -> dict:
         return self.identity | {"data": self.data_digest()}
+
+
+def print_total_batch(settings: Namespace) -> None:
+    """Say what a step is made of where several processes share it."""
+    if (processes := distributed.world_size()) > 1:
+        print(
+            f"{processes} processes × --batch_size {settings.batch_size} = "
+            f"{processes * settings.batch_size} windows a step. --lr {settings.lr:g} is not scaled "
+            "with that; the usual rule for Adam is × √k for k times the windows, and a longer "
+            "--lr_warmup"
+        )

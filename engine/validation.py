@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine import distributed
 from engine.contract import Clip, to_float
 from engine.device import Compute
 from engine.randomness import Stream, normal
-from engine.rollout import roll_out
+from engine.rollout import roll_out_share
 from engine.scoring import Scores, mean_scores, score
 
 DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
@@ -37,11 +38,21 @@ class Validation:
 def validate(
     model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
 ) -> Validation:
-    """Roll the clips out in evaluation mode and score them; the model's mode is restored."""
+    """Roll the clips out in evaluation mode and score them; the model's mode is restored.
+
+    Several processes share the clips, and each returns the whole.
+    """
+    return put_together(validate_share(model, clips, settings, compute), len(clips))
+
+
+def validate_share(
+    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
+) -> Validation:
+    """Validate on this process's share of the clips. Nothing is exchanged."""
     was_training = model.training
     model.eval()
     try:
-        predictions = roll_out(
+        predictions = roll_out_share(
             model,
             clips,
             compute=compute,
@@ -49,11 +60,23 @@ def validate(
             temperature=settings.temperature,
             seed=settings.seed,
         )
-        scores = [score(clip, frames) for clip, frames in zip(clips, predictions)]
-        posterior = posterior_diagnostics(model, clips[0], settings, compute)
+        own = [clips[item] for item in distributed.own_share(len(clips))]
+        scores = [score(clip, frames) for clip, frames in zip(own, predictions)]
+        posterior = {}
+        if distributed.is_main():
+            posterior = posterior_diagnostics(model, clips[0], settings, compute)
     finally:
         model.train(was_training)
     return Validation(scores, predictions, posterior)
+
+
+def put_together(share: Validation, clips: int) -> Validation:
+    """Join the shares of all processes."""
+    return Validation(
+        distributed.put_together(share.scores, clips),
+        distributed.put_together(share.predictions, clips),
+        distributed.from_main(lambda: share.posterior),
+    )
 
 
 @torch.inference_mode()

@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import resource
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -43,11 +45,41 @@ def start_training(
     What it prints is appended to `output`. With `largest_file`, in bytes, writing beyond that
     fails, as it does on a full disk.
     """
+    return start(train_here, flags, output, largest_file)
+
+
+def start(target: Callable, *arguments) -> multiprocessing.Process:
+    """Call a function in a process that has imported the Trainer already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["Trainer"])
-    process = context.Process(target=_train, args=(flags, output, largest_file))
+    process = context.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+def start_ranks(processes: int, target: Callable, *arguments) -> list[multiprocessing.Process]:
+    """Call a function in several processes, each told its place as torchrun tells it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        start(_as_rank, place | {"RANK": rank, "LOCAL_RANK": rank}, target, *arguments)
+        for rank in range(processes)
+    ]
+
+
+def join(ranks: list[multiprocessing.Process]) -> list[int]:
+    """Wait for all processes and return their exit codes."""
+    for process in ranks:
+        process.join(120)
+        process.kill()
+    return [process.exitcode for process in ranks]
+
+
+def _as_rank(place: dict, target: Callable, *arguments) -> None:
+    os.environ |= {name: str(value) for name, value in place.items()}
+    target(*arguments)
 
 
 def train(flags: str, output: Path, largest_file: int | None = None) -> tuple[int, str]:
@@ -58,7 +90,15 @@ def train(flags: str, output: Path, largest_file: int | None = None) -> tuple[in
     return process.exitcode, output.read_text()[before:]
 
 
-def _train(flags: str, output: Path, largest_file: int | None) -> None:
+def train_in_ranks(processes: int, flags: str, output: Path) -> tuple[list[int], str]:
+    """Train in several processes; return their exit codes and what they printed."""
+    before = output.stat().st_size if output.exists() else 0
+    codes = join(start_ranks(processes, train_here, flags, output))
+    return codes, output.read_text()[before:]
+
+
+def train_here(flags: str, output: Path, largest_file: int | None = None) -> None:
+    """Train in this process, which ends with it."""
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     descriptor = os.open(output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
