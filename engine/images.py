@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import UserError
-from engine.files import open_regular
+from engine.remote import open_binary
 
 # The size is checked here, below what Pillow warns of.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -72,7 +72,7 @@ def open_image(path: Path) -> Image.Image:
     Transparency is dropped, as the lab's loader does; 16-bit grey keeps its high byte.
     """
     try:
-        with open_regular(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
+        with open_binary(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{path}: {image.width}x{image.height} pixels, more than {MAX_PIXELS} allowed"
