@@ -91,13 +91,13 @@ class Model(Protocol):
 class TrainingData(Protocol):
     """What the loop trains on: an epoch is a pure function of its number."""
 
-    frames: Tensor  # (frames, H, W, C) uint8, what `Batch.index` counts
+    frames: Any  # (frames, H, W, C) uint8, what `Batch.index` counts: a tensor, or `Shards`
 
     def batches_in(self, epoch: int) -> int:
         """Return how many batches the epoch has."""
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of the epoch from number `first` on.
+        """Yield the batches of the epoch from number `first` on: of each, this process's part.
 
         Their order depends on (seed, epoch) alone.
         """

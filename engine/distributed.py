@@ -82,6 +82,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) if _launched() else 0
 
 
+def processes_here() -> int:
+    """Return how many processes this machine has."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _launched() else 1
+
+
 def _launched() -> bool:
     return all(name in os.environ for name in TOLD_BY_TORCHRUN)
 

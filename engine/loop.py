@@ -14,7 +14,7 @@ from engine.errors import UserError
 from engine.files import going_on
 from engine.guard import LIMIT
 from engine.outputs import write_gif
-from engine.replay import Replay
+from engine.replay import Replay, check_memory
 from engine.run import Run
 from engine.saver import NoSaver, Saver
 from engine.scoring import Scores
@@ -146,6 +146,7 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
 
 def begin_replay(run: Run, data: TrainingData) -> Replay:
     """Return the replay that was stored with the run, or a new one from the true frames."""
+    check_memory(data.frames)
     if run.replay is None:
         if run.step:
             print("this checkpoint holds no replay (last.ckpt does): it begins with true frames")

@@ -11,6 +11,7 @@ After parallel scheduled sampling (Duckworth et al. 2019), which makes the predi
 passes before each step, where these are those of steps before.
 """
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -18,15 +19,34 @@ from torch import Tensor
 
 from engine import distributed
 from engine.contract import Batch, to_float
+from engine.errors import UserError
 from engine.rollout import to_uint8
+from engine.shards import Shards
+
+
+def check_memory(frames: Tensor | Shards) -> None:
+    """Raise UserError where the predictions of so many frames do not fit into the host's memory.
+
+    Every process keeps all of them, and the first a copy while it saves.
+    """
+    copies = distributed.processes_here() + 1
+    if frames.device.type != "cpu" or not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if copies * frames.nbytes > memory:
+        raise UserError(
+            f"--replay keeps a prediction of every training frame in memory, {copies} times "
+            f"{frames.nbytes / 2**30:.1f} GiB here, which has {memory / 2**30:.1f}: --no-replay "
+            "rolls windows out instead"
+        )
 
 
 class Replay:
     """The model's latest prediction of every training frame; the true frame until there is one."""
 
-    def __init__(self, frames: Tensor):
+    def __init__(self, frames: Tensor | Shards):
         """Begin with the true frames, (N, H, W, C) uint8 on any device."""
-        self.frames = frames.clone()
+        self.frames = frames.to(frames.device) if isinstance(frames, Shards) else frames.clone()
 
     def previous(
         self, batch: Batch, teacher_forcing: Sequence[bool], stray: Tensor | None = None

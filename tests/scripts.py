@@ -87,14 +87,14 @@ def train(flags: str, output: Path, largest_file: int | None = None) -> tuple[in
     before = output.stat().st_size if output.exists() else 0
     process = start_training(flags, output, largest_file)
     process.join(300)
-    return process.exitcode, output.read_text()[before:]
+    return process.exitcode, output.read_bytes()[before:].decode()
 
 
 def train_in_ranks(processes: int, flags: str, output: Path) -> tuple[list[int], str]:
     """Train in several processes; return their exit codes and what they printed."""
     before = output.stat().st_size if output.exists() else 0
     codes = join(start_ranks(processes, train_here, flags, output))
-    return codes, output.read_text()[before:]
+    return codes, output.read_bytes()[before:].decode()
 
 
 def train_here(flags: str, output: Path, largest_file: int | None = None) -> None:

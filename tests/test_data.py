@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-import engine.cache
+import engine.shards
 from dataloader import (
     DanceWindows,
     Dataset_Dance,
@@ -253,7 +253,7 @@ def decoded(monkeypatch):
         seen.append(path)
         return read_frame(path, *size)
 
-    monkeypatch.setattr(engine.cache, "read_frame", watched)
+    monkeypatch.setattr(engine.shards, "read_frame", watched)
     return seen
 
 
@@ -351,7 +351,7 @@ def test_a_crash_while_decoding_or_writing_leaves_no_file(pictures, own_cache, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.cache, "read_frame", crash)
+        patch.setattr(engine.shards, "read_frame", crash)
         with pytest.raises(KeyboardInterrupt):
             decoded_frames(pictures, 8, 16)
     with monkeypatch.context() as patch:
