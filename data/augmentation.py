@@ -13,22 +13,28 @@ from engine import distributed
 from engine.contract import Batch
 from engine.moving import Move, still_room
 from engine.randomness import Stream, numpy_generator
+from engine.shards import Shards, spread
 
 MIRRORED = 0.5  # part of the windows
 RIGHT, DOWN = 12, 1  # pixels at most, either way
 LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
+TOGETHER = 4096  # frames that are compared with the room at a time
 PERSON = 40  # grey levels of difference from the room
 
 
 class Augmentation:
     """Mirrors, moves and leans windows as (seed, epoch, batch) say."""
 
-    def __init__(self, frames: Tensor, poses: Tensor, training: np.ndarray, seed: int):
+    def __init__(
+        self, frames: Tensor | Shards, poses: Tensor | Shards, training: np.ndarray, seed: int
+    ):
         """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`."""
-        pixels, drawn = (x.cpu().numpy() for x in (frames, poses))
-        room = still_room(pixels[training], drawn[training])
+        some = torch.from_numpy(spread(training, *frames.shape[1:3]))
+        room = still_room(*(x[some].cpu().numpy() for x in (frames, poses)))
         self.room = torch.from_numpy(room / 255).permute(2, 0, 1)
-        self.margins = _margins(np.abs(pixels - room).max(axis=-1) > PERSON)
+        parts = torch.arange(len(frames)).split(TOGETHER)
+        standing = (np.abs(frames[part].cpu().numpy() - room).max(axis=-1) for part in parts)
+        self.margins = np.concatenate([_margins(person > PERSON) for person in standing], axis=1)
         self.seed = seed
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:

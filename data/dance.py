@@ -4,9 +4,8 @@ Layout on disk: README, "Data". Dimensions: T frames, H×W frame size.
 """
 
 import hashlib
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,12 @@ from data.gather import as_images, decode, gather, place
 from engine import distributed
 from engine.contract import Batch, Clip
 from engine.errors import UserError
-from engine.files import open_regular
 from engine.images import numbered_folders, numbered_images, open_image
+from engine.prepared import PreparedPictures, is_prepared, names_and_sizes
+from engine.remote import is_there, open_binary
+from engine.remote import place as place_of
 from engine.schedules import data_fraction
+from engine.shards import spread
 from engine.windows import (
     Segment,
     epoch_starts,
@@ -39,29 +41,37 @@ class PairedFiles:
     """Frames and their pose images, in the order of their numbers."""
 
     numbers: np.ndarray  # (frames,) int
-    images: list[Path]
-    poses: list[Path]
+    images: Sequence[Path]
+    poses: Sequence[Path]
 
 
 def paired_files(root: Path, split: str) -> PairedFiles:
     """List `split` (train or val). Raises UserError for a frame without its pose image."""
     if not root.is_dir():
         raise UserError(f"--DR {root}: no such folder")
-    images = numbered_images(root / split / f"{split}_img")
-    poses = numbered_images(root / split / f"{split}_label")
+    folders = [root / split / f"{split}_{kind}" for kind in ("img", "label")]
+    if is_prepared(folders[0]):
+        images, poses = map(PreparedPictures, folders)
+        return PairedFiles(images.numbers, images, poses)
+    images, poses = map(numbered_images, folders)
+    check_pairs(images, poses, folders[1])
+    return PairedFiles(np.array(list(images)), list(images.values()), [poses[n] for n in images])
+
+
+def check_pairs(images: dict[int, Path], poses: dict[int, Path], folder: Path) -> None:
+    """Raise UserError for a frame without a pose image, which should be in `folder`."""
     for number, path in images.items():
         if number not in poses:
-            raise UserError(f"{path} has no pose image in {root / split / f'{split}_label'}")
-    return PairedFiles(np.array(list(images)), list(images.values()), [poses[n] for n in images])
+            raise UserError(f"{path} has no pose image in {folder}")
 
 
 def read_cuts(root: Path) -> list[int]:
     """Return the frame numbers of `train/cuts.txt`, which begin a new recording ([] without)."""
     file = root / "train" / "cuts.txt"
-    if not os.path.lexists(file):
+    if not is_there(file):
         return []
     try:
-        with open_regular(file) as opened:
+        with open_binary(file) as opened:
             if len(text := opened.read(LONGEST_CUTS + 1)) > LONGEST_CUTS:
                 raise ValueError(f"more than {LONGEST_CUTS} bytes")
         words = text.decode().split()
@@ -90,7 +100,7 @@ class Dataset_Dance(Dataset):
     ):
         if mode not in ("train", "val"):
             raise ValueError(f"mode must be 'train' or 'val', not {mode!r}")
-        self.files = paired_files(Path(root), mode)
+        self.files = paired_files(place_of(str(root)), mode)
         self.transform = transform
         self.video_len = video_len
         self.windows = int(len(self.files.images) * partial) // video_len
@@ -115,7 +125,7 @@ class DanceWindows:
     """
 
     def __init__(self, settings, device: torch.device):
-        root = Path(settings.DR)
+        root = place_of(settings.DR)
         self.settings = settings
         self.device = device
         self.total_batch = distributed.world_size() * settings.batch_size
@@ -197,7 +207,7 @@ def validation_clips(settings) -> dict[str, list[Clip]]:
     `val` is cut into sequences of `val_vi_len` frames; where none is that long, recordings are
     taken as they are.
     """
-    root, sets = Path(settings.DR), {}
+    root, sets = place_of(settings.DR), {}
     if settings.holdout is not None:
         train = paired_files(root, "train")
         check_holdout(train.numbers, settings.holdout)
@@ -205,9 +215,11 @@ def validation_clips(settings) -> dict[str, list[Clip]]:
         held = PairedFiles(
             train.numbers[first:last], train.images[first:last], train.poses[first:last]
         )
-        frames, poses = (decode(settings, paths) for paths in (train.images, train.poses))
+        frames, poses = (
+            decode(settings, paths)[first:last] for paths in (train.images, train.poses)
+        )
         parts = segments(held.numbers, read_cuts(root))
-        sets["holdout"] = _clips("holdout", held, frames[first:last], poses[first:last], parts)
+        sets["holdout"] = _clips("holdout", held, frames, poses, parts)
     if settings.holdout is None or (root / "val").exists():
         val = paired_files(root, "val")
         frames, poses = (decode(settings, paths) for paths in (val.images, val.poses))
@@ -232,16 +244,13 @@ def check_holdout(numbers: np.ndarray, holdout: tuple[int, int] | None) -> None:
 
 def training_data_digest(settings) -> str:
     """Return what tells one training set from another: a digest of its names, sizes and cuts."""
-    root = Path(settings.DR)
+    root = place_of(settings.DR)
     files = paired_files(root, "train")
-    digest = hashlib.sha256(str(read_cuts(root)).encode())
-    for path in (*files.images, *files.poses):
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        digest.update(f"{path.name} {size}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+    parts = [
+        paths.content if isinstance(paths, PreparedPictures) else names_and_sizes(paths)
+        for paths in (files.images, files.poses)
+    ]
+    return hashlib.sha256(str([read_cuts(root), *parts]).encode()).hexdigest()[:16]
 
 
 def _clips(
@@ -262,10 +271,11 @@ def test_clips(settings) -> list[Clip]:
     True frames are looked for in `--GT`, else in `test/test_gt`: K/N.png for every pose image
     (that of the first frame may be missing). A sequence without its folder is left unscored.
     """
-    test = Path(settings.DR) / "test"
-    if not Path(settings.DR).is_dir():
+    root = place_of(settings.DR)
+    if not root.is_dir():
         raise UserError(f"--DR {settings.DR}: no such folder")
-    truth = Path(settings.GT) if settings.GT else test / "test_gt"
+    test = root / "test"
+    truth = place_of(settings.GT) if settings.GT else test / "test_gt"
     if settings.GT and not truth.is_dir():
         raise UserError(f"--GT {truth}: no such folder")
     clips = []
@@ -281,21 +291,25 @@ def test_clips(settings) -> list[Clip]:
                 if n not in known:
                     raise UserError(f"{truth / folder.name} has no frame {n}.png to score against")
                 paths.append(known[n])
-        frames = decode(settings, paths[:1])
+        frames = decode(settings, paths[:1])[:]
         if len(paths) > 1:
             frames = np.concatenate([frames, decode(settings, paths[1:])])
-        conditions = as_images(decode(settings, list(poses.values())))
+        conditions = as_images(decode(settings, list(poses.values()))[:])
         clips.append(Clip(str(number), as_images(frames), conditions))
     return clips
 
 
 def training_frames(settings) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (frames, poses) of the training split, or None where there is none to look in."""
-    root = Path(settings.DR)
+    """Return (frames, poses) of the training split, or None where there is none to look in.
+
+    Of a set that is larger than a shard, as much as that, spread over all of it.
+    """
+    root = place_of(settings.DR)
     if not (root / "train").is_dir():
         return None
     files = paired_files(root, "train")
     keep = np.ones(len(files.numbers), bool)
     if settings.holdout is not None:
         keep[slice(*np.searchsorted(files.numbers, settings.holdout))] = False
-    return tuple(decode(settings, paths)[keep] for paths in (files.images, files.poses))
+    kept = spread(np.flatnonzero(keep), settings.frame_H, settings.frame_W)
+    return tuple(decode(settings, paths)[kept] for paths in (files.images, files.poses))

@@ -1,5 +1,6 @@
 """Decoded frames on their way to the device."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ from torch import Tensor
 
 from engine.cache import decoded_frames
 from engine.contract import to_float
+from engine.prepared import PreparedPictures
+from engine.shards import Shards
 
 
-def decode(settings, paths: list[Path]) -> np.ndarray:
-    """Return (frames, H, W, 3) uint8 through the cache."""
+def decode(settings, paths: Sequence[Path]) -> np.ndarray | Shards:
+    """Return (frames, H, W, 3) uint8, prepared or through the cache."""
+    if isinstance(paths, PreparedPictures):
+        return paths.frames(settings.frame_H, settings.frame_W)
     return decoded_frames(
         paths,
         settings.frame_H,
@@ -21,16 +26,16 @@ def decode(settings, paths: list[Path]) -> np.ndarray:
     )
 
 
-def place(pixels: np.ndarray, device: torch.device) -> Tensor:
+def place(pixels: np.ndarray | Shards, device: torch.device) -> Tensor | Shards:
     """Put decoded frames on the device where they take at most a quarter of its free memory."""
-    frames = torch.from_numpy(pixels)
+    frames = pixels if isinstance(pixels, Shards) else torch.from_numpy(pixels)
     if device.type != "cuda":
         return frames
     free, _ = torch.cuda.mem_get_info(device)
-    return frames.to(device) if frames.numel() < free / 4 else frames
+    return frames.to(device) if frames.nbytes < free / 4 else frames
 
 
-def gather(frames: Tensor, index: Tensor, device: torch.device) -> Tensor:
+def gather(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colours last in memory."""
     pixels = frames[index]
     if device.type == "cuda" and not pixels.is_cuda:

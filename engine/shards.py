@@ -80,6 +80,14 @@ def cut(frames: int, in_shard: int) -> list[slice]:
     return [slice(a, min(a + in_shard, frames)) for a in range(0, frames, in_shard)]
 
 
+def spread(index: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return as many of the frames as a shard takes, spread over all of them."""
+    most = frames_in_shard(height, width)
+    if len(index) <= most:
+        return index
+    return index[np.linspace(0, len(index) - 1, most).astype(int)]
+
+
 def digest(*parts: str) -> str:
     """Return a name for what the parts say."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
@@ -89,14 +97,19 @@ def identities(paths: Sequence[Path], height: int, width: int) -> list[str]:
     """Return for each shard everything that, when it changes, must lead to a new one, digested."""
     lines = []
     for path in paths:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        stat = stat_of(path)
         lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
     head = f"{FORMAT_VERSION} {height}x{width}"
     parts = cut(len(paths), frames_in_shard(height, width))
     return [digest(head, *lines[part]) for part in parts]
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Return size and time of a picture. Raises UserError where it is not there any more."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def open_shards(
