@@ -251,7 +251,7 @@ class SyncedBatchNorm(_BatchNorm):
         dims = [dim for dim in range(x.dim()) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
         count = world_size() * x.numel() // x.shape[1]
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         # Sums of squares would lose digits; means and variances of the parts do not.
         own = torch.stack(torch.var_mean(values, dims, correction=0))  # (2, C)
         place = torch.eye(world_size(), device=x.device)[rank()].view(-1, 1, 1)

@@ -194,7 +194,8 @@ def test_every_window_once_an_epoch(settings, dance_root, monkeypatch):
 
 def normalise(batch: torch.Tensor, folder: Path) -> None:
     with distributed.joined():
-        layer = nn.Sequential(nn.BatchNorm2d(3))
+        wide = torch.promote_types(batch.dtype, torch.float32)  # as under autocast
+        layer = nn.Sequential(nn.BatchNorm2d(3, dtype=wide))
         nn.init.uniform_(layer[0].weight, generator=torch.Generator().manual_seed(0))
         distributed.synchronise_batch_norm(layer)
         part = distributed.own_part(batch).clone().requires_grad_()
@@ -206,20 +207,26 @@ def normalise(batch: torch.Tensor, folder: Path) -> None:
         torch.save(stored, folder / f"{distributed.rank()}.pt")
 
 
-def test_batch_norm_takes_the_statistics_of_the_total_batch(tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-3), (torch.bfloat16, 0.1)]
+)
+def test_batch_norm_takes_the_statistics_of_the_total_batch(tmp_path, dtype, tolerance):
     """Far from zero, where squares lose digits; against PyTorch's layer on the whole batch."""
-    batch = 300 + torch.randn(4, 3, 6, 5, generator=torch.Generator().manual_seed(1))
+    far = 3 if dtype == torch.bfloat16 else 300
+    batch = far + torch.randn(4, 3, 6, 5, generator=torch.Generator().manual_seed(1))
+    batch = batch.to(dtype)
     assert join(start_ranks(2, normalise, batch, tmp_path)) == [0, 0]
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
     normalise(batch, tmp_path)
     whole = torch.load(tmp_path / "0.pt", weights_only=False)
+    close = {"rtol": tolerance, "atol": tolerance}
     for index in range(3):
+        assert parts[0][index].dtype == dtype
         found = torch.cat([part[index] for part in parts])
-        torch.testing.assert_close(found, whole[index], rtol=1e-3, atol=1e-3)
-    summed = parts[0][3] + parts[1][3]
-    torch.testing.assert_close(summed, whole[3], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found, whole[index], **close)
+    torch.testing.assert_close(parts[0][3] + parts[1][3], whole[3], **close)
     for name, value in whole[4].items():
-        torch.testing.assert_close(parts[1][4][name], value, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(parts[1][4][name], value, **close)
 
 
 # ------------------------------------------------------------------------ whole runs
