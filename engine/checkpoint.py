@@ -135,3 +135,5 @@ def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
         save(path, {key: content[key] for key in LAB_KEYS})
     except OSError as error:
         raise UserError(f"--export_lab {path}: {error.strerror}") from None
+    except RecursionError:
+        raise UserError("the checkpoint holds lists in lists without end") from None

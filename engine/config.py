@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import distributed
+from engine.checkpoint import is_ours
 from engine.errors import UserError
 from engine.flags import kl_anneal_type, non_negative, tester_parser, trainer_parser
 from engine.presets import LAB_WIDTHS, PRESETS
@@ -97,10 +98,7 @@ def stored_settings(content: dict, path: Path) -> dict:
 
     Raises UserError where one is not a value its flag would take.
     """
-    stored = content.get("settings", {})
-    if not isinstance(stored, dict):
-        raise UserError(f"{path}: its settings are not a table of flags")
-    return check_values(stored, path)
+    return check_values(content["settings"], path) if is_ours(content) else {}
 
 
 def check_values(stored: dict, path: Path) -> dict:
@@ -116,7 +114,8 @@ def check_values(stored: dict, path: Path) -> dict:
         try:
             checked[action.dest] = _read_as_flag(action, value)
         except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: its setting {action.dest} = {value!r}: {error}") from None
+            said = repr(value)[:80]
+            raise UserError(f"{path}: its setting {action.dest} = {said}: {error}") from None
     return checked
 
 

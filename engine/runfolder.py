@@ -134,7 +134,7 @@ def open_results_folder(folder: Path, path: Path, content: dict, *, overwrite: b
 
 def _run_digest(path: Path, content: dict) -> str:
     """Return what is the same for all checkpoints of a run; of a lab file, for the file alone."""
-    identity = content.get("identity")
+    identity = content.get("identity") if checkpoint.is_ours(content) else None
     text = json.dumps(identity, sort_keys=True).encode() if identity else path.read_bytes()
     return hashlib.sha256(text).hexdigest()[:16]
 

@@ -166,10 +166,9 @@ def test_a_checkpoint_of_other_content_is_named(refused, root, ours, case):
     content = torch.load(ours, weights_only=True)
     change(content)
     torch.save(content, ours)
-    said = refused(Tester, *rollout_flags(root, ours))
+    said = refused(Trainer, *trainer_flags(root, "--ckpt_path", ours))
     assert str(ours) in said
     assert says in said
-    assert says in refused(Trainer, *trainer_flags(root, "--ckpt_path", ours))
 
 
 CONTINUATIONS = {  # what only a continued training reads
@@ -253,13 +252,21 @@ def test_a_run_begun_from_a_lab_checkpoint_goes_on_with_its_rates(root, ours, tm
     assert [float(row[1]) for row in logs[0]] == pytest.approx([0.8, 0.7, 0.6])
 
 
+def test_entries_that_a_lab_checkpoint_need_not_have_are_not_read(root, ours):
+    content = torch.load(ours, weights_only=True)
+    content["identity"]["lr"] = content["identity"]
+    torch.save(content | {"format": "another"}, ours)
+    code, said = call(Tester, *rollout_flags(root, ours))
+    assert code == 0, said
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_other_precision_are_taken(root, ours, kind):
     content = torch.load(ours, weights_only=True)
     weights = content["state_dict"]
     half = {name: w.to(kind) if w.is_floating_point() else w for name, w in weights.items()}
     torch.save(content | {"state_dict": half}, ours)
-    code, said = call(Tester, *rollout_flags(root, ours))
+    code, said = call(Trainer, *trainer_flags(root, "--test", "--ckpt_path", ours))
     assert code == 0, said
 
 
