@@ -69,8 +69,9 @@ from tests.hostile import call, rollout_flags, trainer_flags
         ("--nonsense", "1", "unrecognized"),
     ],
 )
-def test_a_flag_out_of_range_is_named(refused, root, flag, value, says):
-    message = refused(Trainer, *trainer_flags(root, flag, value))
+def test_a_flag_out_of_range_is_named(refused, small_root, tmp_path, flag, value, says):
+    flags = trainer_flags(small_root, "--save_root", tmp_path / "out", flag, value)
+    message = refused(Trainer, *flags)
     assert flag in message
     assert says in message
 

@@ -114,7 +114,7 @@ FOLDERS = [
 ]
 
 
-@forms(short=12, long=400)
+@forms(short=8, long=400)
 def test_dataset_folders(place, examples):
     def check(changes, removed, trains, cuts):
         place.fresh()
@@ -173,7 +173,7 @@ def use(place: Place, data: bytes, how: str) -> None:
         place.train(*flags)
 
 
-@forms(short=20, long=500)
+@forms(short=12, long=500)
 def test_checkpoint_bytes(place, examples):
     data = (place.pristine / "run/last-1.ckpt").read_bytes()
 
@@ -183,7 +183,7 @@ def test_checkpoint_bytes(place, examples):
     explore(examples, check, mutations(), st.booleans(), st.sampled_from(USES))
 
 
-@forms(short=20, long=500)
+@forms(short=10, long=500)
 def test_checkpoint_contents(place, examples):
     whole = torch.load(place.pristine / "run/last-1.ckpt", weights_only=True)
     weights = whole["state_dict"]
@@ -209,7 +209,7 @@ def test_checkpoint_contents(place, examples):
 # ----------------------------------------------------------- tables, notes and caches
 
 
-@forms(short=8, long=150)
+@forms(short=4, long=150)
 def test_files_of_a_run_folder(place, examples):
     names = st.sampled_from(["metrics.csv", "settings.json", "last-1.ckpt", ".lock", "best.ckpt"])
 
@@ -269,7 +269,7 @@ def flag_of(action) -> st.SearchStrategy[list[str]]:
     return st.tuples(name, value).map(list)
 
 
-@forms(short=20, long=300)
+@forms(short=12, long=300)
 def test_flags(place, examples):
     by_script = {Trainer: config.trainer_parser(), Tester: config.tester_parser()}
     reading = ["--DR", "--ckpt_path", "--warm_start", "--GT"]
