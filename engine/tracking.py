@@ -54,8 +54,9 @@ def read_log(path: Path) -> list[dict[str, str]]:
     try:
         with io.TextIOWrapper(open_regular(path), "utf-8", "replace", newline="") as file:
             reader = csv.DictReader(file)
+            columns = reader.fieldnames or ["epoch"]
             rows = list(reader)
-        if "epoch" not in (reader.fieldnames or ["epoch"]):
+        if "epoch" not in columns:
             raise csv.Error("no column epoch")
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None

@@ -16,7 +16,7 @@ from PIL import Image
 import Tester
 import Trainer
 from engine.images import MAX_PIXELS, read_frame
-from tests.hostile import NO_FILES, rollout_flags, trainer_flags, turned
+from tests.hostile import NO_FILES, call, rollout_flags, trainer_flags, turned
 
 # --------------------------------------------------------------------- pictures
 
@@ -216,6 +216,14 @@ def test_a_log_that_is_not_of_the_run_is_named(refused, root, small_run, tmp_pat
     said = refused(Trainer, *trainer_flags(root, *CONTINUED))
     assert "metrics.csv" in said
     assert "--resume never" in said
+
+
+def test_a_log_that_was_emptied_is_begun_anew(root, small_run, tmp_path):
+    run = Path(shutil.copytree(small_run, tmp_path / "out"))
+    (run / "metrics.csv").write_bytes(b"")
+    code, said = call(Trainer, *trainer_flags(root, *CONTINUED))
+    assert code == 0, said
+    assert log_of(run).splitlines()[1].startswith(b"2,")
 
 
 @pytest.mark.parametrize("case", ["a pipe", "a folder", "a link to a device"])
