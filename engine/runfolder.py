@@ -64,6 +64,8 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
     if not distributed.is_main():
         yield folder
         return
+    if (folder / LOCK_FILE).is_symlink():
+        raise UserError(f"--save_root {folder}: {LOCK_FILE} is a link; remove it")
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -107,10 +107,11 @@ def test_links_in_the_place_of_results_are_replaced_and_not_followed(root, small
     assert not any(path.is_symlink() for folder in (run, results) for path in folder.iterdir())
 
 
-def test_a_link_in_the_place_of_the_lock_is_not_followed(refused, root, tmp_path):
+@pytest.mark.parametrize("target", ["../victim", "nowhere", ".lock"])
+def test_a_link_in_the_place_of_the_lock_is_not_followed(refused, root, tmp_path, target):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/.lock").symlink_to(tmp_path / "victim")
+    (tmp_path / "out/.lock").symlink_to(target)
     assert "--save_root" in refused(Trainer, *trainer_flags(root))
 
 
