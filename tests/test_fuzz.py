@@ -183,7 +183,7 @@ def test_checkpoint_bytes(place, examples):
     explore(examples, check, mutations(), st.booleans(), st.sampled_from(USES))
 
 
-@forms(short=10, long=500)
+@forms(short=10, long=350)
 def test_checkpoint_contents(place, examples):
     whole = torch.load(place.pristine / "run/last-1.ckpt", weights_only=True)
     weights = whole["state_dict"]
