@@ -15,10 +15,11 @@ from PIL import Image
 
 import engine.shards
 import prepare
+from data.augmentation import Augmentation
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
 from engine import checkpoint
 from engine.cache import decoded_frames
-from engine.contract import Clip
+from engine.contract import Batch, Clip
 from engine.errors import UserError
 from engine.images import read_frame
 from engine.replay import check_memory
@@ -120,8 +121,22 @@ def test_training_windows_do_not_depend_on_shards(settings, dance_root, monkeypa
     parts = DanceWindows(chosen, CPU)
     assert isinstance(parts.frames, Shards)
     for one, other in zip(whole.batches(0), parts.batches(0), strict=True):
-        assert all(map(torch.equal, one, other))
+        assert_same_batch(one, other)
     assert_same_clips(whole_clips, validation_clips(chosen))
+
+
+def assert_same_batch(batch: Batch, other: Batch) -> None:
+    for name in ("frames", "conditions", "index"):
+        assert torch.equal(getattr(batch, name), getattr(other, name))
+
+
+def test_augmentation_learns_the_same_from_shards(settings, dance_root):
+    data = DanceWindows(settings(DR=str(dance_root), train_vi_len=4), CPU)
+    sets = [data.frames, data.poses]
+    parts = [Shards([x[:25].numpy(), x[25:].numpy()]) for x in sets]
+    one, other = (Augmentation(*x, np.arange(60), 0) for x in (sets, parts))
+    assert torch.equal(one.room, other.room)
+    assert np.array_equal(one.margins, other.margins)
 
 
 def assert_same_clips(sets: dict[str, list[Clip]], others: dict[str, list[Clip]]) -> None:
@@ -167,7 +182,7 @@ def test_prepared_data_is_the_data(settings, dance_root, prepared, decoded):
     assert not list(prepared.rglob("train_*/*.png"))
     assert_same_clips(validation_clips(one), clips)
     for batch, expected in zip(windows.batches(1), DanceWindows(one, CPU).batches(1), strict=True):
-        assert all(map(torch.equal, batch, expected))
+        assert_same_batch(batch, expected)
     assert_same_clips({"test": test_clips(one)}, {"test": test_clips(other)})
 
 
@@ -275,7 +290,7 @@ def test_data_behind_a_url_is_the_data(settings, dance_root, remote, decoded):
     for batch, expected in zip(
         DanceWindows(other, CPU).batches(0), DanceWindows(one, CPU).batches(0), strict=True
     ):
-        assert all(map(torch.equal, batch, expected))
+        assert_same_batch(batch, expected)
     assert_same_clips(validation_clips(one), validation_clips(other))
     assert_same_clips({"test": test_clips(one)}, {"test": test_clips(other)})
     decoded.clear()

@@ -31,7 +31,7 @@ WIDTHS = "--F_dim 8 --L_dim 2 --N_dim 4 --D_out_dim 8 --device cpu --precision f
 # Everything that has a state; 2 to 4 steps an epoch.
 RUN = (
     f"{WIDTHS} --train_vi_len 4 --num_epoch 3 --replay --tfr_coin batch --tfr 0.7 --tfr_sde 0 "
-    "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50"
+    "--augment --stray 0.4 --lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50"
 )
 
 
