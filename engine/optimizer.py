@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.muon import Muon
-from engine.vetting import is_finite
+from engine.vetting import is_finite, is_number
 
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 STATES: dict[type, list[set[str]]] = {  # what an optimizer keeps of a parameter
@@ -38,8 +38,9 @@ def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimiz
 
 
 def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
-    """Take the moments and step counts of a checkpoint; rates and the like stay as they are set.
+    """Take the moments, step counts and rate of a checkpoint; all else stays as it is set.
 
+    The rate is that of the step before: an epoch may end, and be saved, before the next.
     Raises ValueError where they are not those of the optimizer's parameters.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -49,6 +50,10 @@ def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
     for index, state in states.items():
         _check_state(state, parameters[index], STATES[type(optimizer)])
     optimizer.load_state_dict(own | {"state": states})
+    for group, before in zip(optimizer.param_groups, stored["param_groups"]):
+        if not is_number(before["lr"], low=0):
+            raise ValueError(f"a learning rate of {before['lr']!r}")
+        group["lr"] = float(before["lr"])
 
 
 def _check_state(state: dict, parameter: Tensor, known: list[set[str]]) -> None:
