@@ -15,7 +15,6 @@ from engine.moving import Move, still_room
 from engine.randomness import Stream, numpy_generator
 from engine.shards import Shards, spread
 
-MIRRORED = 0.5  # part of the windows
 RIGHT, DOWN = 12, 1  # pixels at most, either way
 LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
 TOGETHER = 4096  # frames that are compared with the room at a time
@@ -26,16 +25,24 @@ class Augmentation:
     """Mirrors, moves and leans windows as (seed, epoch, batch) say."""
 
     def __init__(
-        self, frames: Tensor | Shards, poses: Tensor | Shards, training: np.ndarray, seed: int
+        self,
+        frames: Tensor | Shards,
+        poses: Tensor | Shards,
+        training: np.ndarray,
+        seed: int,
+        mirror: float = 0.5,
     ):
-        """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`."""
+        """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`.
+
+        mirror: part of the windows that are mirrored.
+        """
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
         room = still_room(*(x[some].cpu().numpy() for x in (frames, poses)))
         self.room = torch.from_numpy(room / 255).permute(2, 0, 1)
         parts = torch.arange(len(frames)).split(TOGETHER)
         standing = (np.abs(frames[part].cpu().numpy() - room).max(axis=-1) for part in parts)
         self.margins = np.concatenate([_margins(person > PERSON) for person in standing], axis=1)
-        self.seed = seed
+        self.seed, self.mirror = seed, mirror
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
         """Return the batch with its windows moved; `batch.move` tells how."""
@@ -49,7 +56,7 @@ class Augmentation:
         H, own = self.room.shape[-2], distributed.own_part
         B = distributed.world_size() * index.shape[1]  # of the total batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
-        mirrored = own(rng.random(B) < MIRRORED)
+        mirrored = own(rng.random(B) < self.mirror)
         right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
         down = own(rng.integers(-DOWN, DOWN + 1, B))
         lean = own(rng.uniform(-LEAN, LEAN, (B, 1))) * np.linspace(-1, 1, H)

@@ -140,7 +140,9 @@ class DanceWindows:
         self.augmentation = None
         if settings.augment:
             training = np.concatenate([np.arange(a, b) for a, b in self.segments])
-            self.augmentation = Augmentation(self.frames, self.poses, training, settings.seed)
+            self.augmentation = Augmentation(
+                self.frames, self.poses, training, settings.seed, settings.mirror
+            )
 
     def segments_in(self, epoch: int) -> list[Segment]:
         """Return the part of the recordings that `--partial` and `--fast_train` leave."""

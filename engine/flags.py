@@ -119,6 +119,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         help="mirror, move and lean the person before the room, which must be still",
     )
     add(
+        "--mirror",
+        type=probability,
+        default=0.5,
+        help="ratio of windows that --augment mirrors; 0 where light or clothes have a side",
+    )
+    add(
         "--num_workers",
         type=number(int, 0, 256),
         help="image decoding threads (default: one per core)",

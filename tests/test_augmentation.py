@@ -159,6 +159,16 @@ def test_nobody_leaves_the_picture_and_who_is_cut_is_not_moved():
     assert len(seen) > 5
 
 
+def test_the_part_that_is_mirrored_is_a_flag(dance_root, settings):
+    flags = {"DR": str(dance_root), "train_vi_len": 2, "batch_size": 15, "augment": True}
+    parts = []
+    for mirror in (0.0, 0.5, 1.0):
+        data = DanceWindows(settings(**flags, mirror=mirror), CPU)
+        parts.append(np.mean([float(b.move.mirrored.float().mean()) for b in data.batches(0)]))
+    assert parts[::2] == [0, 1]
+    assert 0.1 < parts[1] < 0.9
+
+
 def test_windows_are_augmented_by_seed_epoch_and_batch(dance_root, settings):
     flags = dict(DR=str(dance_root), train_vi_len=2, batch_size=4, augment=True)
     one, again = (DanceWindows(settings(**flags), CPU) for _ in range(2))
