@@ -264,7 +264,13 @@ def test_a_worker_is_killed_and_torchrun_ends_as_if_it_had_not(dance_root, undis
         rdzv_endpoint="localhost:0",
         start_method="forkserver",
     )
-    elastic_launch(launch, killed_once)(flags, output)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        elastic_launch(launch, killed_once)(flags, output)
+    finally:  # it leaves its own behind
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     said = output.read_text()
     assert "process 0 lost the others" in said
     assert "going on from" in said
