@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataloader import DanceWindows
+from data.gather import gather
 from engine import config
 from engine.cache import decoded_frames
 from engine.contract import Batch, Clip, to_float
@@ -31,6 +31,7 @@ from engine.images import read_frame
 from engine.replay import Replay
 from engine.rollout import roll_out, to_uint8
 from engine.run import Run
+from engine.windows import epoch_starts
 from modules.vae import CVAE, CVAEConfig
 from tests import reference
 
@@ -228,16 +229,14 @@ def gather_rate(frames: int) -> float:
         shape = (frames, 32, 64, 3)
         file = Path(folder) / "frames.npy"
         pixels = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-        windows = DanceWindows.__new__(DanceWindows)  # the gathering alone, without a dataset
-        windows.settings = config.make_settings(
-            config.trainer_parser(), {"batch_size": 8, "num_epoch": 1}
-        )
-        windows.device = torch.device("cpu")
-        windows.segments = [(0, frames)]
-        windows.frames = windows.poses = torch.from_numpy(pixels)
+        frames_of = torch.from_numpy(pixels)
+        starts = epoch_starts([(0, frames)], 16, frames // 16, fixed=False, seed=0, epoch=0)
+        steps, cpu = torch.arange(16)[:, None], torch.device("cpu")
         count, began = 0, time.perf_counter()
-        for batch in windows.batches(0):
-            count += batch.frames.shape[0] * batch.frames.shape[1]
+        for batch in torch.from_numpy(starts).split(8):
+            for _ in ("frames", "poses"):
+                gather(frames_of, steps + batch, cpu)
+            count += 16 * len(batch)
             if time.perf_counter() - began > 2:
                 break
         return count / (time.perf_counter() - began)
