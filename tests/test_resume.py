@@ -16,7 +16,8 @@ from tests.scripts import TINY, rows_of, start_training, train
 # Everything that has a state: replay, batches with and without teacher forcing, cyclical KL.
 RUN = (
     f"{TINY} --num_epoch 3 --replay --tfr_coin batch --tfr 0.7 --tfr_sde 0 --scene "
-    "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50 --precision fp32"
+    "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50 --precision fp32 "
+    "--optim Muon --augment --stray 0.3"
 )
 SAVING_ALL_THE_TIME = "--save_every_minutes 0.00001"
 TIMES = ("seconds", "frames_per_second")
