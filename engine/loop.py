@@ -31,7 +31,7 @@ def train(
     run: Run,
     data: TrainingData,
     sets: dict[str, list[Clip]],
-    tracker: Tracker | None,
+    tracker: Tracker,
     folder: Path,
     constants: dict[str, float],
 ) -> None:
@@ -39,7 +39,7 @@ def train(
 
     sets: clips to validate on by name; the first set chooses `best.ckpt`. constants: figures
     that go into every row of the log, such as baselines. Files go to `folder`, written by the
-    first process of a run; the others have no tracker.
+    first process of a run.
 
     Raises SystemExit with 143 or 130 after a signal, with everything saved; UserError where
     training diverges or the last checkpoint cannot be written.
@@ -78,7 +78,7 @@ def agree(run: Run, stop: StopRequest) -> None:
 def end_epoch(
     run: Run,
     sets: dict[str, list[Clip]],
-    tracker: Tracker | None,
+    tracker: Tracker,
     saver: Saver,
     stop: StopRequest,
     bar: tqdm,
@@ -107,18 +107,16 @@ def end_epoch(
         if distributed.is_main():
             gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
     run.end_epoch()
-    if tracker is not None:
-        tracker.log(row, gifs, scores)
+    tracker.log(row, gifs, scores)
     if validates:
         say(bar, summary(row, progress(run), run.best))
 
-    state, files = run.state(), {}
-    if epoch % settings.per_save == 0 or last:
-        files[f"epoch={epoch}.ckpt"] = state
-    if run.best["epoch"] == epoch:
-        files[checkpoint.BEST] = state
-    if files or validates or saver.due:
-        saver.save(files | {checkpoint.LAST: state | run.resume_state()})
+    names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
+    names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
+    if names or validates or saver.due:
+        state = run.state()
+        resume_state = state | run.beyond_state()
+        saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
 
 
 def validate_all(run: Run, sets: dict[str, list[Clip]], stop: StopRequest) -> dict[str, Validation]:
@@ -146,17 +144,17 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
 
 def begin_replay(run: Run, data: TrainingData) -> Replay:
     """Return the replay that was stored with the run, or a new one from the true frames."""
-    check_memory(data.frames)
     if run.replay is None:
         if run.step:
             print("this checkpoint holds no replay (last.ckpt does): it begins with true frames")
         return Replay(data.frames)
-    check_replay(run, data)
     return Replay(run.replay.frames.to(data.frames.device))
 
 
 def check_replay(run: Run, data: TrainingData) -> None:
-    """Raise UserError where the run was stored with the replay of other frames."""
+    """Raise UserError where a replay would not fit into memory, or was stored with other frames."""
+    if run.settings.replay:
+        check_memory(data.frames)
     if run.replay is not None and run.replay.frames.shape != data.frames.shape:
         raise UserError(
             f"--ckpt_path: its replay has frames of shape {tuple(run.replay.frames.shape)}, "

@@ -178,7 +178,7 @@ class Run:
     def state(self) -> dict:
         """Return the checkpoint: the lab's keys and ours.
 
-        It lacks what is of no use after the epoch or is as large as the data; see `resume_state`.
+        It lacks what is of no use after the epoch or is as large as the data; see `beyond_state`.
         """
         last_epoch = self.epoch - 1
         at = max(0, last_epoch) if self.settings.minutes is None else self.position
@@ -196,11 +196,15 @@ class Run:
             "identity": self.identity,
         }
 
-    def resume_state(self) -> dict:
-        """Return what an exact continuation needs: also the begun epoch and the replay."""
+    def beyond_state(self) -> dict:
+        """Return what an exact continuation needs besides: the begun epoch and the replay."""
         replay = {"replay": self.replay.frames} if self.replay else {}
         so_far = {"so_far": vars(self.so_far) | {}} if self.so_far.batches else {}
-        return self.state() | so_far | replay
+        return so_far | replay
+
+    def resume_state(self) -> dict:
+        """Return all that an exact continuation needs."""
+        return self.state() | self.beyond_state()
 
     def restore(self, content: dict, path: Path) -> None:
         """Go on from a checkpoint: exactly from one of ours, from a lab file as it allows.

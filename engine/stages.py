@@ -1,5 +1,6 @@
 """What a model does as a whole: train, validate, save and go on; with its data behind it."""
 
+import functools
 from argparse import Namespace
 from pathlib import Path
 
@@ -82,17 +83,14 @@ class Stages(nn.Module):
         sets = distributed.one_per_machine_first(self.validation_sets)
         data = distributed.one_per_machine_first(lambda: self.training_data(run.compute.device))
         check_replay(run, data)  # before anything is written
-        run.identity = distributed.from_main(self._identity_with_data)
+        run.identity = distributed.from_main(lambda: self.identity_with_data)
         constants = distributed.from_main(lambda: self.baselines(sets))
         with open_run_folder(settings, continued_from=self.continued_from) as folder:
-            tracker = None
-            if distributed.is_main():
-                tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
+            tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
             try:
                 train(run, data, sets, tracker, folder, constants)
             finally:
-                if tracker is not None:
-                    tracker.close()
+                tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
 
     def validation_stage(self) -> dict[str, Validation]:
@@ -136,7 +134,7 @@ class Stages(nn.Module):
         """Return the checkpoint to start from, and whether it is where this command stopped."""
         args = self.args
         trains = not args.test and args.DR is not None
-        here = resume_point(args, self._identity_with_data()) if trains else None
+        here = resume_point(args, self.identity_with_data) if trains else None
         if here is not None:
             path, content = here
             print(f"going on from {path}, step {content['step']} (--resume never begins anew)")
@@ -146,7 +144,9 @@ class Stages(nn.Module):
         prefer = checkpoint.BEST if args.test else checkpoint.LAST
         return *checkpoint.find(source, prefer=prefer), False
 
-    def _identity_with_data(self) -> dict:
+    @functools.cached_property
+    def identity_with_data(self) -> dict:
+        """What makes this run what it is; looks at every file of the data, and so once."""
         return self.identity | {"data": self.data_digest()}
 
 

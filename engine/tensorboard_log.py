@@ -1,7 +1,6 @@
 """TensorBoard; the only file that imports it, and only with `--tensorboard`."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,8 +12,6 @@ def open_tensorboard(folder: Path, settings: dict, first_epoch: int) -> "Tensorb
 
     A continued run hides what an earlier one logged from its first epoch on.
     """
-    if int(os.environ.get("RANK", 0)) > 0:
-        return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -5,6 +5,7 @@ import io
 import re
 from pathlib import Path
 
+from engine import distributed
 from engine.errors import UserError
 from engine.files import going_on, open_regular, replacing
 from engine.scoring import Scores
@@ -68,9 +69,15 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 
 class Tracker:
-    """The CSV, wandb and TensorBoard behind one interface, which the loop calls once an epoch."""
+    """The CSV, wandb and TensorBoard behind one interface, which the loop calls once an epoch.
+
+    Of several processes the first alone logs; in the others this does nothing.
+    """
 
     def __init__(self, folder: Path, settings: dict, first_epoch: int):
+        self._csv, self._logs = None, []
+        if not distributed.is_main():
+            return
         self._csv = CsvLog(folder / METRICS_FILE, first_epoch)
         opened = [
             open_wandb(folder, settings) if settings["wandb"] else None,
@@ -80,6 +87,8 @@ class Tracker:
 
     def log(self, row: dict, gifs: dict[str, Path], scores: dict[str, list[Scores]]) -> None:
         """Record the figures of an epoch, and of its validation the GIFs and scores by set."""
+        if self._csv is None:
+            return
         self._csv.add(row)
         figures = grouped({name: value for name, value in row.items() if name != "epoch"})
         for log in self._logs:

@@ -18,10 +18,8 @@ GROUPS = ("train", "val", "schedule", "system")
 def open_wandb(folder: Path, settings: dict) -> "WandbLog | None":
     """Start or go on with the wandb run of a run folder; None where there is to be none.
 
-    Offline where there is no login or no network. Of several processes only the first logs.
+    Offline where there is no login or no network.
     """
-    if int(os.environ.get("RANK", 0)) > 0:
-        return None
     try:
         import wandb
     except ImportError:
