@@ -11,10 +11,10 @@ from pathlib import Path
 from data.dance import check_pairs
 from engine.errors import UserError, exit_on_user_error
 from engine.files import replacing
-from engine.flags import count, natural
+from engine.flag_types import frame_side, thread_count
 from engine.images import numbered_images
 from engine.prepared import prepare
-from engine.remote import RemotePath, open_binary, place
+from engine.remote import RemotePath, as_path, open_binary
 
 SPLITS = ("train", "val")
 
@@ -40,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("data").add_argument
     add("--DR", metavar="ROOT", required=True, help="dataset folder or URL, as for the Trainer")
     add("--out", required=True, help="folder to write; give it to Trainer and Tester as --DR")
-    add("--frame_H", type=count, default=32, help="frame height in pixels (default: 32)")
-    add("--frame_W", type=count, default=64, help="frame width in pixels (default: 64)")
+    add("--frame_H", type=frame_side, default=32, help="frame height in pixels (default: 32)")
+    add("--frame_W", type=frame_side, default=64, help="frame width in pixels (default: 64)")
     add = parser.add_argument_group("work").add_argument
-    add("--num_workers", type=natural, help="decoding threads (default: one per core)")
+    add("--num_workers", type=thread_count, help="decoding threads (default: one per core)")
     add(
         "--shard",
         type=share_of,
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 @exit_on_user_error
 def main() -> None:
     args = parser().parse_args()
-    root, out = place(args.DR), Path(args.out)
+    root, out = as_path(args.DR), Path(args.out)
     if not root.is_dir():
         raise UserError(f"--DR {root}: no such folder")
     try:

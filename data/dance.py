@@ -21,8 +21,7 @@ from engine.contract import Batch, Clip
 from engine.errors import UserError
 from engine.images import numbered_folders, numbered_images, open_image
 from engine.prepared import PreparedPictures, is_prepared, names_and_sizes
-from engine.remote import is_there, open_binary
-from engine.remote import place as place_of
+from engine.remote import as_path, is_there, open_binary
 from engine.schedules import data_fraction
 from engine.shards import spread
 from engine.windows import (
@@ -100,7 +99,7 @@ class Dataset_Dance(Dataset):
     ):
         if mode not in ("train", "val"):
             raise ValueError(f"mode must be 'train' or 'val', not {mode!r}")
-        self.files = paired_files(place_of(str(root)), mode)
+        self.files = paired_files(as_path(str(root)), mode)
         self.transform = transform
         self.video_len = video_len
         self.windows = int(len(self.files.images) * partial) // video_len
@@ -125,7 +124,7 @@ class DanceWindows:
     """
 
     def __init__(self, settings, device: torch.device):
-        root = place_of(settings.DR)
+        root = as_path(settings.DR)
         self.settings = settings
         self.device = device
         self.total_batch = distributed.world_size() * settings.batch_size
@@ -209,7 +208,7 @@ def validation_clips(settings) -> dict[str, list[Clip]]:
     `val` is cut into sequences of `val_vi_len` frames; where none is that long, recordings are
     taken as they are.
     """
-    root, sets = place_of(settings.DR), {}
+    root, sets = as_path(settings.DR), {}
     if settings.holdout is not None:
         train = paired_files(root, "train")
         check_holdout(train.numbers, settings.holdout)
@@ -246,7 +245,7 @@ def check_holdout(numbers: np.ndarray, holdout: tuple[int, int] | None) -> None:
 
 def training_data_digest(settings) -> str:
     """Return what tells one training set from another: a digest of its names, sizes and cuts."""
-    root = place_of(settings.DR)
+    root = as_path(settings.DR)
     files = paired_files(root, "train")
     parts = [
         paths.content if isinstance(paths, PreparedPictures) else names_and_sizes(paths)
@@ -273,11 +272,11 @@ def test_clips(settings) -> list[Clip]:
     True frames are looked for in `--GT`, else in `test/test_gt`: K/N.png for every pose image
     (that of the first frame may be missing). A sequence without its folder is left unscored.
     """
-    root = place_of(settings.DR)
+    root = as_path(settings.DR)
     if not root.is_dir():
         raise UserError(f"--DR {settings.DR}: no such folder")
     test = root / "test"
-    truth = place_of(settings.GT) if settings.GT else test / "test_gt"
+    truth = as_path(settings.GT) if settings.GT else test / "test_gt"
     if settings.GT and not truth.is_dir():
         raise UserError(f"--GT {truth}: no such folder")
     clips = []
@@ -306,7 +305,7 @@ def training_frames(settings) -> tuple[np.ndarray, np.ndarray] | None:
 
     Of a set that is larger than a shard, as much as that, spread over all of it.
     """
-    root = place_of(settings.DR)
+    root = as_path(settings.DR)
     if not (root / "train").is_dir():
         return None
     files = paired_files(root, "train")

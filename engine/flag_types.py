@@ -26,5 +26,6 @@ fraction = number(float, 0, 1, open_low=True)
 probability = number(float, 0, 1)
 non_negative = number(float, 0, 1e30)
 positive = number(float, 0, 1e30, open_low=True)
+frame_side = number(int, 11, 4096)  # pixels
 frame_count = number(int, 2, 10**9)
 thread_count = number(int, 0, 256)

@@ -12,6 +12,7 @@ from engine.flag_types import (
     count,
     fraction,
     frame_count,
+    frame_side,
     natural,
     non_negative,
     number,
@@ -35,7 +36,7 @@ def frame_range(text: str) -> tuple[int, int]:
     return start, stop
 
 
-def place(text: str) -> str:
+def path_text(text: str) -> str:
     """Parse the path of a file or folder: an empty one, of a shell variable not set, is none."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path; is a variable of the shell not set?")
@@ -73,12 +74,12 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     add(
         "--DR",
         "--data_root",
-        type=place,
+        type=path_text,
         metavar="ROOT",
         help="dataset folder: holds train/, val/ and test/",
     )
-    add("--frame_H", type=number(int, 11, 4096), default=32, help="frame height in pixels")
-    add("--frame_W", type=number(int, 11, 4096), default=64, help="frame width in pixels")
+    add("--frame_H", type=frame_side, default=32, help="frame height in pixels")
+    add("--frame_W", type=frame_side, default=64, help="frame width in pixels")
     add("--train_vi_len", type=frame_count, default=16, help="frames of a training window")
     add(
         "--val_vi_len",
@@ -109,7 +110,7 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     )
     add(
         "--cache_dir",
-        type=place,
+        type=path_text,
         help="folder of decoded frames (default: the user's cache folder)",
     )
     add(
@@ -137,8 +138,8 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         default="dance",
         help="dance: the CVAE of pose images; svg: the robot model, with LSTMs",
     )
-    add("--save_root", "--log_dir", type=place, help="folder for everything the run writes")
-    add("--ckpt_path", "--model_dir", type=place, help="checkpoint to use, or a run folder")
+    add("--save_root", "--log_dir", type=path_text, help="folder for everything the run writes")
+    add("--ckpt_path", "--model_dir", type=path_text, help="checkpoint to use, or a run folder")
     presets = list(dict.fromkeys(name for named in PRESETS.values() for name in named))
     add("--preset", choices=presets, default="lab", help="defaults for the flags below")
     add("--seed", type=natural, default=0, help="seed of every random draw")
@@ -323,7 +324,7 @@ def _add_trainer_flags(parser: ArgumentParser) -> None:
     )
     add(
         "--warm_start",
-        type=place,
+        type=path_text,
         metavar="CKPT",
         help="start from the weights of this checkpoint alone",
     )
@@ -341,7 +342,7 @@ def _add_tester_flags(parser: ArgumentParser) -> None:
     add("--split", choices=["test", "val"], default="test", help="which sequences to roll out")
     add(
         "--GT",
-        type=place,
+        type=path_text,
         metavar="DIR",
         help="true test frames, K/N.png (default: test/test_gt if there)",
     )
@@ -352,7 +353,7 @@ def _add_tester_flags(parser: ArgumentParser) -> None:
     )
     add(
         "--export_lab",
-        type=place,
+        type=path_text,
         metavar="FILE",
         help="write the checkpoint as the lab's code loads it",
     )

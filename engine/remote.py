@@ -17,7 +17,7 @@ from engine.files import open_regular
 VERSION_FIELDS = ("mtime", "LastModified", "last_modified", "updated", "created", "ETag", "etag")
 
 
-def place(text: str) -> "Path | RemotePath":
+def as_path(text: str) -> "Path | RemotePath":
     """Return the path, or for a URL what stands in for one.
 
     Raises UserError where fsspec does not know the protocol, or a package for it is missing.
