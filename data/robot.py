@@ -1,6 +1,6 @@
 """The robot data: sequences of frames with what the robot was told to do and where it was.
 
-Layout on disk: README, "Robot data". Dimensions: T frames, K = 7 numbers of a condition.
+Layout on disk: README, "The robot system". Dimensions: T frames, K = 7 numbers of a condition.
 
 The condition of frame t is row t − 1 of both CSVs: the command that leads from frame t − 1 to
 frame t, and where the arm was when it was given. Frame 0 has none, and zeros stand there.
@@ -52,7 +52,7 @@ def sequence_folders(root: Path, split: str) -> list[Path]:
         raise UserError(f"--DR {root}: no such folder")
     place = root / split
     if not place.is_dir():
-        raise UserError(f"no folder {place}: check --DR (layout in the README, 'Robot data')")
+        raise UserError(f"no folder {place}: check --DR (layout in the README, 'The robot system')")
     trajectories = sorted(
         (tuple(map(int, match.groups())), folder)
         for folder in place.iterdir()
@@ -170,10 +170,9 @@ class Dataset_Robot(Dataset):
             raise IndexError(index)
         index, first = index % len(self), 0
         if self.mode == "train":
-            which, starts = random_windows(
-                self.sequences.lengths, self.seq_len, len(self), seed=self.seed, epoch=self.epoch
-            )
-            index, first = which[index], starts[index]
+            rng = numpy_generator(self.seed, Stream.WINDOWS, self.epoch, index)
+            index = rng.integers(len(self))
+            first = rng.integers(0, self.sequences.lengths[index] - self.seq_len + 1)
         first += self.sequences.starts[index]
         window = slice(first, first + self.seq_len)
         frames = [self.transform(open_image(path)) for path in self.sequences.images[window]]
