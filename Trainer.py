@@ -13,7 +13,7 @@ from engine.contract import Batch, Clip
 from engine.device import choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.metrics import Generate_PSNR
-from engine.scoring import mean_scores, nearest_pose_prediction, score
+from engine.scoring import copy_last, mean_scores, nearest_pose_prediction, score
 from engine.stages import Stages
 from engine.validation import validate
 from models import model_of, seeded_weights, settle_output_activation, stored_config
@@ -171,7 +171,7 @@ def baseline_scores(sets: dict[str, list[Clip]], settings: Namespace) -> dict[st
     train = training_frames(settings)
     found = {}
     for name, clips in sets.items():
-        copied = [score(clip, clip.frames[:1].expand_as(clip.frames)) for clip in clips]
+        copied = [score(clip, copy_last(clip)) for clip in clips]
         found[name] = {"copy first": mean_scores(copied)["psnr"]}
         if train is not None:
             nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip in clips]

@@ -9,8 +9,8 @@ LIMIT = 20  # such steps in a row, after which training has diverged and stops
 class Guard:
     """Takes the optimizer's steps, but for those that would spoil the weights.
 
-    Nothing is read back from the device: where a step is not finite, the fused optimizers leave
-    weights and state alone by the flag that gradient scaling uses, and the buffers (the running
+    With the fused optimizers nothing is read back from the device: where a step is not finite, they
+    leave weights and state alone by the flag that gradient scaling uses. The buffers (the running
     statistics of BatchNorm) are put back.
     """
 
@@ -30,7 +30,7 @@ class Guard:
         if self.optimizer.defaults.get("fused"):
             self.optimizer.found_inf = skipped
             self.optimizer.step()
-        elif bool(finite):  # RMSprop knows no such flag; here the host waits
+        elif bool(finite):  # RMSprop and Muon know no such flag: the host waits
             self.optimizer.step()
         for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
             buffer.copy_(torch.where(finite, buffer, before))

@@ -23,7 +23,7 @@ SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
 RESULT_FILES = (
     *("pred_seq*.gif", "pose_pred_seq*.gif", "strip_seq*.png", "submission.csv"),
     *("scores.csv", "summary.csv", "drift.csv", "scores.png", SOURCE_FILE),
-    *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv"),
+    *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv", "sequences.csv"),
 )
 RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
 

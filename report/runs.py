@@ -15,10 +15,11 @@ import numpy as np
 
 from engine.config import PLACE_FLAGS
 from engine.errors import UserError
+from engine.runfolder import SETTINGS_FILE
+from engine.tracking import METRICS_FILE
 from report.rollouts import PATTERN, Rollout, read_rollouts
 
-LOG_FILE, SETTINGS_FILE = "metrics.csv", "settings.json"
-HIDDEN = {*PLACE_FLAGS, "ckpt_path"} - {"warm_start"}  # no difference in what a run computes
+HIDDEN = {*PLACE_FLAGS} - {"warm_start"}  # no difference in what a run computes
 
 
 @dataclass
@@ -53,11 +54,11 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
     tested = {path: _result_folders(path) for path in paths}
     records: dict[Path, Record] = {}
     for path, label in zip(paths, labels(paths)):
-        if (path / LOG_FILE).exists():
-            records[path] = Record(label, read_log(path / LOG_FILE), _read_settings(path))
+        if (path / METRICS_FILE).exists():
+            records[path] = Record(label, read_log(path / METRICS_FILE), _read_settings(path))
         elif not tested[path]:
             raise UserError(
-                f"{path}: neither {LOG_FILE} of a run nor {PATTERN} of the Tester is in it; "
+                f"{path}: neither {METRICS_FILE} of a run nor {PATTERN} of the Tester is in it; "
                 "give the --save_root of one of them"
             )
     found = list(records.values())
