@@ -260,8 +260,11 @@ class SyncedBatchNorm(_BatchNorm):
         variance = variances.mean(0) + (means - mean).square().mean(0)
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            weight = self.momentum
+            if weight is None:  # a plain mean
+                weight = self.num_batches_tracked.to(mean.dtype).reciprocal()
+            self.running_mean.lerp_(mean, weight)
+            self.running_var.lerp_(variance * (count / (count - 1)), weight)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         result = (values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
         return result.to(x.dtype)

@@ -32,9 +32,13 @@ class Guard:
             self.optimizer.step()
         elif bool(finite):  # RMSprop and Muon know no such flag: the host waits
             self.optimizer.step()
+        self.put_back_unless(finite)
+        self.skipped_in_a_row = (self.skipped_in_a_row + skipped) * skipped
+
+    def put_back_unless(self, finite: Tensor) -> None:
+        """Put the buffers back as they were noted, unless `finite` is set."""
         for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
             buffer.copy_(torch.where(finite, buffer, before))
-        self.skipped_in_a_row = (self.skipped_in_a_row + skipped) * skipped
 
     @property
     def diverging(self) -> bool:

@@ -54,7 +54,7 @@ def train(
             while not run.finished and not stop.agreed:
                 train_epoch(run, data, bar, saver, stop)
                 with contextlib.suppress(Interrupted):
-                    end_epoch(run, sets, tracker, saver, stop, bar, constants)
+                    end_epoch(run, data, sets, tracker, saver, stop, bar, constants)
             if stop.agreed:
                 saver.save({checkpoint.LAST: run.resume_state()})
         finally:
@@ -77,6 +77,7 @@ def agree(run: Run, stop: StopRequest) -> None:
 
 def end_epoch(
     run: Run,
+    data: TrainingData,
     sets: dict[str, list[Clip]],
     tracker: Tracker,
     saver: Saver,
@@ -94,8 +95,11 @@ def end_epoch(
     row = {"epoch": epoch, "step": run.step} | run.so_far.means() | constants
     last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
     validates = (epoch + 1) % settings.per_val == 0 or last
+    names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
     gifs: dict[str, Path] = {}
     scores: dict[str, list[Scores]] = {}
+    if validates or names:
+        run.renew_statistics(data)
     if validates:
         found = validate_all(run, sets, stop)
         for name, validation in found.items():
@@ -111,7 +115,6 @@ def end_epoch(
     if validates:
         say(bar, summary(row, progress(run), run.best))
 
-    names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
     names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
     if names or validates or saver.due:
         state = run.state()

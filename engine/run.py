@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 
 from engine import checkpoint, distributed
 from engine.config import as_plain, total_batch
-from engine.contract import Batch
+from engine.contract import Batch, TrainingData
 from engine.device import Compute
 from engine.errors import UserError
 from engine.guard import Guard
@@ -19,6 +20,8 @@ from engine.optimizer import load_state, make_optimizer
 from engine.randomness import Stream, normal, numpy_generator
 from engine.replay import Replay
 from engine.schedules import kl_beta, learning_rate, learning_rate_shape, teacher_forcing_ratio
+
+STATISTICS_FRAMES = 1024  # from which the running statistics of BatchNorm are taken anew
 
 
 @dataclass
@@ -83,20 +86,10 @@ class Run:
         Where the loss or a gradient is not finite the step changes nothing, and the metrics are 0
         but for `skipped`.
         """
-        noise = self._posterior_noise(batch)
         replay = self.replay if batch.index is not None else None
         previous = replay.previous(batch, teacher_forcing, self._stray(batch)) if replay else None
         self.guard.remember()
-        with self.compute.autocast():
-            loss, metrics, predictions = self.model.loss(
-                batch.frames,
-                batch.conditions,
-                teacher_forcing=teacher_forcing,
-                kl_beta=kl_beta,
-                noise=noise,
-                bptt=self.settings.bptt,
-                previous=previous,
-            )
+        loss, metrics, predictions = self._loss(batch, teacher_forcing, kl_beta, previous)
         self.optimizer.zero_grad()
         loss.backward()
         metrics = distributed.average(self.model.parameters(), metrics)
@@ -109,6 +102,56 @@ class Run:
         metrics = metrics | {"grad_norm": norm}
         metrics = {name: torch.where(finite, value, 0) for name, value in metrics.items()}
         return metrics | {"skipped": (~finite).float()}
+
+    def _loss(
+        self,
+        batch: Batch,
+        teacher_forcing: list[bool],
+        kl_beta: Tensor | float,
+        previous: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        with self.compute.autocast():
+            return self.model.loss(
+                batch.frames,
+                batch.conditions,
+                teacher_forcing=teacher_forcing,
+                kl_beta=kl_beta,
+                noise=self._posterior_noise(batch),
+                bptt=self.settings.bptt,
+                previous=previous,
+            )
+
+    @torch.no_grad()
+    def renew_statistics(self, data: TrainingData) -> None:
+        """Take BatchNorm's running statistics anew, from the epoch's first batches.
+
+        Training keeps a mean over its latest steps, by the weights of each. Before a BatchNorm the
+        loss does not see where the mean of a channel is, so that it wanders from step to step,
+        fast at a high rate and in bf16, and a mean of the past is far from that of now. Training
+        itself uses neither, so it goes on as if this had not been called.
+        """
+        layers = [layer for layer in self.model.modules() if isinstance(layer, _BatchNorm)]
+        if not layers:
+            return
+        before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
+        self.guard.remember()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a plain mean over the batches
+        seen = 0
+        with torch.compiler.set_stance("force_eager"):  # not worth compiling once more
+            for number, batch in enumerate(data.batches(self.epoch)):
+                B, T = batch.frames.shape[:2]
+                true = batch.frames[:, :-1] if self.replay else None
+                self._loss(batch, self.teacher_forcing(number, T - 1), 0.0, previous=true)
+                seen += distributed.world_size() * B * T
+                if seen >= STATISTICS_FRAMES:
+                    break
+        statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
+        self.guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
+        for layer, (momentum, batches) in zip(layers, before):
+            layer.momentum = momentum
+            layer.num_batches_tracked.copy_(batches)
 
     def _posterior_noise(self, batch: Batch) -> Tensor:
         B, T = batch.frames.shape[:2]

@@ -203,7 +203,14 @@ def normalise(batch: torch.Tensor, folder: Path) -> None:
             result = layer(part)
         (result.square() * torch.arange(5.0)).sum().backward()
         evaluated = layer.eval()(part)
-        stored = (result, part.grad, evaluated, layer[0].weight.grad, layer.state_dict())
+        layer[0].momentum = None  # from here on a plain mean
+        layer[0].reset_running_stats()
+        layer.train()
+        for factor in (1, 2, 4):
+            layer(factor * part)
+        plainly = layer.eval()(part)
+        gradient, state = layer[0].weight.grad, layer.state_dict()
+        stored = (result, part.grad, evaluated, plainly, gradient, state)
         torch.save(stored, folder / f"{distributed.rank()}.pt")
 
 
@@ -220,13 +227,13 @@ def test_batch_norm_takes_the_statistics_of_the_total_batch(tmp_path, dtype, tol
     normalise(batch, tmp_path)
     whole = torch.load(tmp_path / "0.pt", weights_only=False)
     close = {"rtol": tolerance, "atol": tolerance}
-    for index in range(3):
+    for index in range(4):
         assert parts[0][index].dtype == dtype
         found = torch.cat([part[index] for part in parts])
         torch.testing.assert_close(found, whole[index], **close)
-    torch.testing.assert_close(parts[0][3] + parts[1][3], whole[3], **close)
-    for name, value in whole[4].items():
-        torch.testing.assert_close(parts[1][4][name], value, **close)
+    torch.testing.assert_close(parts[0][4] + parts[1][4], whole[4], **close)
+    for name, value in whole[5].items():
+        torch.testing.assert_close(parts[1][5][name], value, **close)
 
 
 # ------------------------------------------------------------------------ whole runs
