@@ -246,7 +246,6 @@ class SyncedBatchNorm(_BatchNorm):
             return super().forward(x)
         return self._normalise(x)
 
-    @torch.compiler.disable  # an exchange cannot be part of a compiled graph
     def _normalise(self, x: Tensor) -> Tensor:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
@@ -284,5 +283,8 @@ def synchronise_batch_norm(model: nn.Module) -> None:
                     layer.num_features, layer.eps, layer.momentum, device="meta"
                 )
                 synced._parameters, synced._buffers = layer._parameters, layer._buffers
+                # An exchange cannot be part of a compiled graph. Said here and not by a decorator,
+                # which would import the compiler, over a second, in every script.
+                synced._normalise = torch.compiler.disable(synced._normalise)
                 synced.train(layer.training)
                 setattr(parent, name, synced)

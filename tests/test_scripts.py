@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image
 import Tester
 import Trainer
 from engine import checkpoint, config
-from tests.scripts import TINY, good, rows_of, run
+from tests.scripts import ROOT, TINY, good, rows_of, run
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,13 @@ def test_without_wandb_installed_it_says_so_and_trains(dance_root, tmp_path):
     done = run("Trainer.py", flags, PYTHONPATH=str(tmp_path))
     good(done)
     assert "wandb is not installed" in done.stderr
+
+
+def test_starting_does_not_import_the_compiler():
+    """It takes longer than all else that a script imports."""
+    code = "import Trainer, Tester, Reporter, prepare, sys; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert good(done).strip() == "False"
 
 
 # --------------------------------------------------------------------- Tester
