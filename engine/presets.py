@@ -79,6 +79,7 @@ ROBOT_PRESETS: dict[str, dict] = {
         "z_dim": 16,
         "rnn_size": 128,
         "n_eval": 12,
+        "optim": "Muon",
         "lr_schedule": "cosine",
         "lr_warmup": 20,
         "kl_anneal_type": "None",
