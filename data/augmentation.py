@@ -1,7 +1,7 @@
 """Training windows of the dance that were never filmed (`--augment`).
 
-The person is turned, mirrored, moved and leaned before the room (`engine/moving.py`). Nobody is
-moved who is cut by the border: the part that is missing would have to come along.
+The person is mirrored, moved and leaned before the room (`engine/moving.py`). Nobody is moved who
+is cut by the border: the part that is missing would have to come along.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ PERSON = 40  # grey levels of difference from the room
 
 
 class Augmentation:
-    """Turns, mirrors, moves and leans windows as (seed, epoch, batch) say."""
+    """Mirrors, moves and leans windows as (seed, epoch, batch) say."""
 
     def __init__(
         self,
@@ -31,11 +31,10 @@ class Augmentation:
         training: np.ndarray,
         seed: int,
         mirror: float = 0.5,
-        turn: float = 0.3,
     ):
         """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`.
 
-        mirror, turn: parts of the windows that are mirrored, and turned by a quarter.
+        mirror: part of the windows that are mirrored.
         """
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
         room = still_room(*(x[some].cpu().numpy() for x in (frames, poses)))
@@ -43,7 +42,7 @@ class Augmentation:
         parts = torch.arange(len(frames)).split(TOGETHER)
         standing = (np.abs(frames[part].cpu().numpy() - room).max(axis=-1) for part in parts)
         self.margins = np.concatenate([_margins(person > PERSON) for person in standing], axis=1)
-        self.seed, self.mirror, self.turn = seed, mirror, turn
+        self.seed, self.mirror = seed, mirror
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
         """Return the batch with its windows moved; `batch.move` tells how."""
@@ -54,35 +53,18 @@ class Augmentation:
 
     def _draw(self, index: np.ndarray, epoch: int, number: int) -> Move:
         """Draw a move for every window of a batch; index (T, B)."""
-        (H, W), own = self.room.shape[-2:], distributed.own_part
+        H, own = self.room.shape[-2], distributed.own_part
         B = distributed.world_size() * index.shape[1]  # of the total batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
         mirrored = own(rng.random(B) < self.mirror)
         right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
         down = own(rng.integers(-DOWN, DOWN + 1, B))
         lean = own(rng.uniform(-LEAN, LEAN, (B, 1))) * np.linspace(-1, 1, H)
-        turns = own(rng.choice([-1, 1], B) * (rng.random(B) < self.turn))
-
-        margins = self.margins[:, index].min(axis=1)  # (4, B): of any frame
-        turned, centre = _turned(margins, H, W)
-        turns = np.where((margins > 0).all(axis=0) & (turned > 0).all(axis=0), turns, 0)
-        left, top, far, bottom = np.where(turns, turned, margins)
+        left, top, far, bottom = self.margins[:, index].min(axis=1)  # (B,) each: of any frame
         left, far = np.where(mirrored, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + lean).astype(np.int64), left, far)
         down = _within(down, top, bottom)
-        return Move.of(self.room, *map(torch.from_numpy, (turns, centre, mirrored, down, right)))
-
-
-def _turned(margins: np.ndarray, H: int, W: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the margins (4, B) after a quarter turn, and the pixels (2, B) it is about.
-
-    Where the person would leave the picture one of them is negative.
-    """
-    left, top, far, bottom = margins
-    y, x = (top + H - 1 - bottom) // 2, (left + W - 1 - far) // 2
-    high, wide = (H - top - bottom + 1) // 2, (W - left - far + 1) // 2  # half, rounded up
-    turned = np.stack([x - high, y - wide, W - 1 - x - high, H - 1 - y - wide])
-    return turned, np.stack([y, x])
+        return Move.of(self.room, *map(torch.from_numpy, (mirrored, down, right)))
 
 
 def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:

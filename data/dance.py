@@ -140,7 +140,7 @@ class DanceWindows:
         if settings.augment:
             training = np.concatenate([np.arange(a, b) for a, b in self.segments])
             self.augmentation = Augmentation(
-                self.frames, self.poses, training, settings.seed, settings.mirror, settings.turn
+                self.frames, self.poses, training, settings.seed, settings.mirror
             )
 
     def segments_in(self, epoch: int) -> list[Segment]:

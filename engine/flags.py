@@ -117,19 +117,13 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
         "--augment",
         action=BooleanOptionalAction,
         default=False,
-        help="turn, mirror, move and lean the person before the room, which must be still",
+        help="mirror, move and lean the person before the room, which must be still",
     )
     add(
         "--mirror",
         type=probability,
         default=0.5,
         help="ratio of windows that --augment mirrors; 0 where light or clothes have a side",
-    )
-    add(
-        "--turn",
-        type=probability,
-        default=0.3,
-        help="ratio of windows that --augment turns by a quarter; 0 where light comes from a side",
     )
     add(
         "--num_workers",

@@ -1,9 +1,9 @@
-"""Windows that were never filmed: the person turned, mirrored, moved and leaned in a still room.
+"""Windows that were never filmed: the person mirrored, moved and leaned before a room that stays.
 
 A frame is taken for a still room and what stands before it. A pixel is as opaque as it differs
 from the room; what is opaque keeps its colour where it goes, what is not takes the colour of the
-room there, and keeps its difference, such as a shadow. Turns are by a quarter and rows move as a
-whole and by whole pixels, so nothing is blurred, and frames and conditions move alike.
+room there, and keeps its difference, such as a shadow. Rows move as a whole and by whole pixels,
+so nothing is blurred, and frames and conditions move alike.
 """
 
 import warnings
@@ -20,7 +20,7 @@ REACH = 6  # pixels around a drawn condition in which the person is to be expect
 
 @dataclass(frozen=True)
 class Move:
-    """Where the pixels of B windows go: turned or not, mirrored or not, then row by row.
+    """Where the pixels of B windows go: mirrored or not, then row by row.
 
     room (C, H, W); sources and targets (B, H·W): for each pixel of the result the one it is taken
     from, there and back; arrives and returns (B, 1, 1, H, W): whether that one is in the picture.
@@ -34,35 +34,23 @@ class Move:
     returns: Tensor
 
     @classmethod
-    def of(
-        cls,
-        room: Tensor,
-        turns: Tensor,
-        centre: Tensor,
-        mirrored: Tensor,
-        down: Tensor,
-        right: Tensor,
-    ) -> "Move":
-        """Turn, mirror, then move, in pixels.
+    def of(cls, room: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> "Move":
+        """Mirror where `mirrored` (B,), then move by `down` (B,) and `right` (B, H), in pixels.
 
-        turns (B,): quarter turns to the right, −1, 0 or 1, about the pixel at `centre` (2, B), its
-        row and column. mirrored (B,) bool; down (B,); right (B, H), by the row of the result.
+        `right` goes by the row of the result.
         """
         H, W = room.shape[-2:]
         rows = torch.arange(H, device=room.device)[:, None]
         columns = torch.arange(W, device=room.device)
         flip = mirrored[:, None, None]
-        down, turns = down[:, None, None], turns[:, None, None]
-        centre = centre[:, :, None, None]
+        down = down[:, None, None]
 
-        column = columns - right[:, :, None]  # (B, H, W)
-        column = torch.where(flip, W - 1 - column, column)
-        source = _turn(rows - down, column, -turns, centre)
+        before = columns - right[:, :, None]  # (B, H, W)
+        source = (rows - down).expand_as(before), torch.where(flip, W - 1 - before, before)
 
-        row, column = _turn(rows, columns, turns, centre)
-        below = row + down
-        by = right.gather(1, below.clamp(0, H - 1).flatten(1)).view_as(below)
-        target = below, torch.where(flip, W - 1 - column, column) + by
+        below = (rows + down).expand_as(before)
+        by = right.gather(1, below[:, :, 0].clamp(0, H - 1))[:, :, None]
+        target = below, torch.where(flip, W - 1 - columns, columns) + by
         return cls(room, mirrored, *_places(*source, H, W), *_places(*target, H, W))
 
     def to(self, device: torch.device) -> "Move":
@@ -90,14 +78,6 @@ class Move:
         opacity = _take((difference / OPAQUE).clamp_(max=1), sources)  # (B, T, 1, H, W)
         before = _take(self.room.expand(len(frames), 1, -1, -1, -1), sources)
         return _take(frames, sources) + (1 - opacity) * (self.room - before)
-
-
-def _turn(rows: Tensor, columns: Tensor, turns: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the places (B, H, W) that places go to in quarter turns to the right."""
-    y, x = centre
-    still = turns == 0
-    down, right = turns * (columns - x), turns * (y - rows)
-    return torch.where(still, rows, y + down), torch.where(still, columns, x + right)
 
 
 def _places(rows: Tensor, columns: Tensor, H: int, W: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ FRAME_SIZE = 64  # pixels, both ways
 DANCE_FLAGS = (
     *("F_dim", "L_dim", "N_dim", "D_out_dim", "output_activation", "scene", "patch"),
     *("frame_H", "frame_W", "train_vi_len", "val_vi_len", "holdout", "fixed_windows"),
-    *("replay", "stray", "augment", "mirror", "turn", "GT", "export_lab"),
+    *("replay", "stray", "augment", "mirror", "GT", "export_lab"),
 )
 ROBOT_FLAGS = (
     *("n_past", "n_future", "n_eval", "epoch_size", "g_dim", "z_dim", "rnn_size", "vgg_width"),
