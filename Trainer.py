@@ -13,7 +13,7 @@ from engine.contract import Batch, Clip
 from engine.device import choose_device
 from engine.errors import UserError, exit_on_user_error
 from engine.metrics import Generate_PSNR
-from engine.scoring import copy_last, mean_scores, nearest_pose_prediction, score
+from engine.scoring import copy_last, mean_psnr, nearest_pose_prediction
 from engine.stages import Stages
 from engine.validation import validate
 from models import model_of, seeded_weights, settle_output_activation, stored_config
@@ -171,11 +171,10 @@ def baseline_scores(sets: dict[str, list[Clip]], settings: Namespace) -> dict[st
     train = training_frames(settings)
     found = {}
     for name, clips in sets.items():
-        copied = [score(clip, copy_last(clip)) for clip in clips]
-        found[name] = {"copy first": mean_scores(copied)["psnr"]}
+        found[name] = {"copy first": mean_psnr(clips, map(copy_last, clips))}
         if train is not None:
-            nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip in clips]
-            found[name]["nearest pose"] = mean_scores(nearest)["psnr"]
+            nearest = (nearest_pose_prediction(clip, *train) for clip in clips)
+            found[name]["nearest pose"] = mean_psnr(clips, nearest)
     return found
 
 

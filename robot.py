@@ -16,7 +16,7 @@ from engine.files import replacing
 from engine.runfolder import open_results_folder
 from engine.sample_outputs import write_pictures
 from engine.sampling import sample, sequence_table, step_table, summary_table
-from engine.scoring import copy_last, mean_scores, score
+from engine.scoring import copy_last, mean_psnr
 from engine.stages import Stages
 from models import seeded_weights, stored_config
 from modules.svg import SVG, SVGConfig
@@ -49,7 +49,7 @@ class Robot_Model(Stages, SVG):
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Copying the last known frame, which is in the log beside every score already."""
         for name, clips in sets.items():
-            copied = mean_scores([score(clip, copy_last(clip)) for clip in clips])["psnr"]
+            copied = mean_psnr(clips, map(copy_last, clips))
             print(f"baselines on {name}: copying the last known frame {copied:.2f} dB")
         return {}
 

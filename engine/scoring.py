@@ -1,6 +1,6 @@
 """Scores of predicted clips, always beside what no model at all would score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,15 @@ def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:
     return {
         m: float(np.mean([getattr(s, m).mean(dtype=np.float64) for s in scores])) for m in metrics
     }
+
+
+def mean_psnr(clips: Sequence[Clip], predictions: Iterable[Tensor]) -> float:
+    """Return what `mean_scores` returns as psnr, in dB, and compute nothing else."""
+    found = [
+        psnr_by_frame(predicted[clip.n_past :], clip.frames[clip.n_past :])
+        for clip, predicted in zip(clips, predictions)
+    ]
+    return float(np.mean([psnr.numpy().mean(dtype=np.float64) for psnr in found]))
 
 
 def drift_table(scores: Sequence[Scores], width: int = 100) -> pd.DataFrame:

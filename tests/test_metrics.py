@@ -10,6 +10,7 @@ from engine.metrics import Generate_PSNR, psnr_by_frame, ssim_by_frame
 from engine.scoring import (
     kaggle_psnr,
     kaggle_summary,
+    mean_psnr,
     mean_scores,
     nearest_pose_prediction,
     score,
@@ -140,12 +141,12 @@ def test_a_still_clip_is_copied_perfectly(rng):
 
 def test_mean_scores_weigh_every_sequence_alike(rng):
     long, short = pictures(rng, 9), pictures(rng, 3)
-    scores = [
-        score(Clip("long", long, long), noisy(rng, long, 40)),
-        score(Clip("short", short, short), noisy(rng, short, 2)),
-    ]
+    clips = [Clip("long", long, long), Clip("short", short, short)]
+    predictions = [noisy(rng, long, 40), noisy(rng, short, 2)]
+    scores = [score(clip, predicted) for clip, predicted in zip(clips, predictions)]
     expected = (np.mean(scores[0].psnr) + np.mean(scores[1].psnr)) / 2
     assert mean_scores(scores)["psnr"] == pytest.approx(expected)
+    assert mean_psnr(clips, predictions) == mean_scores(scores)["psnr"]
 
 
 def test_kaggle_takes_frames_1_to_600(rng):
