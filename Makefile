@@ -16,7 +16,8 @@ BIN := $(VENV)/bin
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
-	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --mirror 0
+	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --mirror 0 \
+		--per_val 4
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo

@@ -31,6 +31,7 @@ STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
     "axes.facecolor": "none",
+    "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.labelcolor": INK,
     "axes.labelsize": 9,

@@ -81,6 +81,16 @@ def test_validation_is_drawn_where_it_was_done_with_its_baselines(two):
     assert psnr.get_ylabel() == "PSNR (dB)"
 
 
+def test_ticks_are_the_values_and_not_what_they_have_beyond_one_of_them(two):
+    records = read_records(two[:1])
+    log = records[0].log
+    log["val_ssim"] += 0.08543 + 1e-5 * log["epoch"]  # NaN stays NaN
+    figure = training_figures(records)["validation"]
+    figure.draw_without_rendering()
+    ticks = [float(label.get_text()) for label in figure.axes[1].get_yticklabels()]
+    assert all(0.9853 < tick < 0.9856 for tick in ticks)
+
+
 def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
     records = read_records(two)
     drawn = shown.rollout_figures({r.label: r.rollouts for r in records})["scores"]
