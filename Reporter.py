@@ -12,15 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import UserError, exit_on_user_error
-from engine.files import replacing
-from engine.flags import count, fraction, kl_anneal_type, natural, probability
+from core.errors import UserError, exit_on_user_error
+from core.files import replacing
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
 from report.study import LAB_STUDY, Study, grid, run_study
 from report.style import to_svg, write_png
 from report.training_figures import training_figures
+from settings.flags import count, fraction, kl_anneal_type, natural, probability
 
 GRID = {
     "kl_anneal_type": kl_anneal_type,

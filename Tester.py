@@ -13,16 +13,16 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
+from core import distributed
+from core.device import choose_compute, choose_device
+from core.errors import UserError, exit_on_user_error
+from core.files import replacing
+from data.types import Clip
 from dataloader import test_clips, training_frames, validation_clips
-from engine import checkpoint, config, distributed
-from engine.contract import Clip
-from engine.device import choose_compute, choose_device
-from engine.errors import UserError, exit_on_user_error
-from engine.files import replacing
-from engine.outputs import VIEW_SCALE, side_by_side, write_gif, write_strip, write_submission
-from engine.rollout import roll_out_all
-from engine.runfolder import open_results_folder
-from engine.scoring import (
+from engine.checkpoints import checkpoint
+from engine.checkpoints.run_folder import open_results_folder
+from engine.evaluation.rollout import roll_out_all
+from engine.evaluation.scoring import (
     Scores,
     drift_table,
     kaggle_psnr,
@@ -30,13 +30,21 @@ from engine.scoring import (
     nearest_pose_prediction,
     score,
 )
-from models import model_of, settle_output_activation, stored_config
+from engine.output.pictures import (
+    VIEW_SCALE,
+    side_by_side,
+    write_gif,
+    write_strip,
+    write_submission,
+)
 from modules.vae import CVAE, CVAEConfig
 from report.results import about_test, leave_results
 from report.rollout_figures import rollout_figures
 from report.rollouts import from_prediction
 from report.style import write_png
-from robot import Robot_Test
+from settings import resolve as config
+from tasks.robot import Robot_Test
+from tasks.stored_models import model_of, settle_output_activation, stored_config
 
 
 @exit_on_user_error

@@ -7,19 +7,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core import distributed
+from core.device import choose_device
+from core.errors import UserError, exit_on_user_error
+from data.types import Batch, Clip
 from dataloader import DanceWindows, training_data_digest, training_frames, validation_clips
-from engine import checkpoint, config, distributed, schedules
-from engine.contract import Batch, Clip
-from engine.device import choose_device
-from engine.errors import UserError, exit_on_user_error
-from engine.metrics import Generate_PSNR
-from engine.scoring import copy_last, mean_psnr, nearest_pose_prediction
-from engine.stages import Stages
-from engine.validation import validate
-from models import model_of, seeded_weights, settle_output_activation, stored_config
+from engine.checkpoints import checkpoint
+from engine.evaluation.metrics import Generate_PSNR
+from engine.evaluation.scoring import copy_last, mean_psnr, nearest_pose_prediction
+from engine.evaluation.validation import validate
+from engine.training import schedules
+from engine.training.stages import Stages
 from modules.gaussian import kl_criterion
 from modules.vae import CVAE, CVAEConfig
-from robot import Robot_Model
+from settings import resolve as config
+from tasks.robot import Robot_Model
+from tasks.stored_models import model_of, seeded_weights, settle_output_activation, stored_config
 
 __all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
 
@@ -66,7 +69,7 @@ def read_settings(argv: list[str] | None = None) -> Namespace:
 class VAE_Model(Stages, CVAE):
     """The dance model with the methods that users of the lab call.
 
-    A thin face: the networks are `modules.vae.CVAE`, the stages those of `engine.stages`. `args`
+    A thin face: the networks are `modules.vae.CVAE`, stages those of `engine.training`. `args`
     is a Namespace of lab flags; what it lacks takes the default. `eval()` is that of `nn.Module`.
     """
 
@@ -148,7 +151,7 @@ def _first_clip(settings: Namespace) -> Clip:
 
 
 class kl_annealing:
-    """The lab's face of the KL weight: a counter over `engine.schedules.kl_beta`."""
+    """The lab's face of the KL weight: a counter over `engine.training.schedules.kl_beta`."""
 
     def __init__(self, args: Namespace, current_epoch: int = 0):
         self.args = config.complete(args)

@@ -8,13 +8,13 @@ import argparse
 import shutil
 from pathlib import Path
 
+from core.errors import UserError, exit_on_user_error
+from core.files import replacing
 from data.dance import check_pairs
-from engine.errors import UserError, exit_on_user_error
-from engine.files import replacing
-from engine.flag_types import frame_side, thread_count
-from engine.images import numbered_images
-from engine.prepared import prepare
-from engine.remote import RemotePath, as_path, open_binary
+from data.store.images import numbered_images
+from data.store.prepared import prepare
+from data.store.remote import RemotePath, as_path, open_binary
+from settings.flag_types import frame_side, thread_count
 
 SPLITS = ("train", "val")
 

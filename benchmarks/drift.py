@@ -7,14 +7,15 @@ from the true frame 450. The difference is what 450 frames of drift cost.
 import argparse
 import dataclasses
 
+from core.device import Compute, choose_compute, choose_device
+from core.errors import UserError, exit_on_user_error
+from data.types import Clip
 from dataloader import validation_clips
-from engine import checkpoint, config
-from engine.contract import Clip
-from engine.device import Compute, choose_compute, choose_device
-from engine.errors import UserError, exit_on_user_error
-from engine.metrics import psnr_by_frame
-from engine.rollout import roll_out
-from models import settle_output_activation
+from engine.checkpoints import checkpoint
+from engine.evaluation.metrics import psnr_by_frame
+from engine.evaluation.rollout import roll_out
+from settings import resolve as config
+from tasks.stored_models import settle_output_activation
 from Tester import Test_model
 
 RESTART, FIRST, LAST = 450, 501, 600

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.sampling import interval
+from engine.evaluation.sampling import interval
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = {

@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 
 from benchmarks.speed import cpu_name, peak_memory
-from engine import config
-from engine.contract import Batch, Clip, to_float
-from engine.device import Compute, choose_device
-from engine.rollout import roll_out
-from engine.run import Run
+from core.device import Compute, choose_device
+from data.types import Batch, Clip, to_float
+from engine.evaluation.rollout import roll_out
+from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
+from settings import resolve as config
 from tests import robot_reference as reference
 
 

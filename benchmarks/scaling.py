@@ -21,13 +21,14 @@ import torch.distributed as dist
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed import cpu_name
-from engine import config, distributed
-from engine.contract import Batch
-from engine.device import Compute
-from engine.replay import Replay
-from engine.run import Run
+from core import distributed
+from core.device import Compute
+from data.types import Batch
+from engine.training.prediction_buffer import Replay
+from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from modules.vae import CVAE, CVAEConfig
+from settings import resolve as config
 
 COUNTED = 2  # windows that are counted, for a batch of any size
 CPU = torch.device("cpu")

@@ -22,17 +22,17 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.device import Compute, choose_device
 from data.gather import gather
-from engine import config
-from engine.cache import decoded_frames
-from engine.contract import Batch, Clip, to_float
-from engine.device import Compute, choose_device
-from engine.images import read_frame
-from engine.replay import Replay
-from engine.rollout import roll_out, to_uint8
-from engine.run import Run
-from engine.windows import epoch_starts
+from data.store.cache import decoded_frames
+from data.store.images import read_frame
+from data.types import Batch, Clip, to_float
+from data.windows import epoch_starts
+from engine.evaluation.rollout import roll_out, to_uint8
+from engine.training.prediction_buffer import Replay
+from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
+from settings import resolve as config
 from tests import reference
 
 WIDTHS = {"lab": config.LAB_WIDTHS, "small": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}

@@ -1,6 +1,6 @@
 """Training windows of the dance that were never filmed (`--augment`).
 
-The person is mirrored, moved and leaned before the room (`engine/moving.py`). Nobody is moved who
+The person is mirrored, moved and leaned before the room (`data/warp.py`). Nobody is moved who
 is cut by the border: the part that is missing would have to come along.
 """
 
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.poses import swap_sides
-from engine import distributed
-from engine.contract import Batch
-from engine.moving import Move, still_room
-from engine.randomness import Stream, numpy_generator
-from engine.shards import Shards, spread
+from core import distributed
+from core.randomness import Stream, numpy_generator
+from data.pose_colors import swap_sides
+from data.store.shards import Shards, spread
+from data.types import Batch
+from data.warp import Move, still_room
 
 RIGHT, DOWN = 12, 1  # pixels at most, either way
 LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way

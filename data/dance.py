@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from core import distributed
+from core.errors import UserError
 from data.augmentation import Augmentation
 from data.gather import as_images, decode, gather, place
-from engine import distributed
-from engine.contract import Batch, Clip
-from engine.errors import UserError
-from engine.images import numbered_folders, numbered_images, open_image
-from engine.prepared import PreparedPictures, is_prepared, names_and_sizes
-from engine.remote import as_path, is_there, open_binary
-from engine.schedules import data_fraction
-from engine.shards import spread
-from engine.windows import (
+from data.store.images import numbered_folders, numbered_images, open_image
+from data.store.prepared import PreparedPictures, is_prepared, names_and_sizes
+from data.store.remote import as_path, is_there, open_binary
+from data.store.shards import spread
+from data.types import Batch, Clip
+from data.windows import (
     Segment,
+    data_fraction,
     epoch_starts,
     fixed_starts,
     segments,
@@ -118,7 +118,7 @@ class Dataset_Dance(Dataset):
 
 
 class DanceWindows:
-    """Training windows gathered by index from the decoded frames (`engine.contract.TrainingData`).
+    """Training windows gathered by index from the decoded frames (`data.types.TrainingData`).
 
     Frames live on the device where they take at most a quarter of its free memory.
     """

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.cache import decoded_frames
-from engine.contract import to_float
-from engine.prepared import PreparedPictures
-from engine.shards import Shards
+from data.store.cache import decoded_frames
+from data.store.prepared import PreparedPictures
+from data.store.shards import Shards
+from data.types import to_float
 
 
 def decode(settings, paths: Sequence[Path]) -> np.ndarray | Shards:

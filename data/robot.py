@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from core import distributed
+from core.errors import UserError
+from core.randomness import Stream, numpy_generator
 from data.gather import as_images, decode, gather, place
-from engine import distributed
-from engine.contract import Batch, Clip
-from engine.errors import UserError
-from engine.images import numbered_folders, numbered_images, open_image
-from engine.randomness import Stream, numpy_generator
-from engine.schedules import data_fraction
+from data.store.images import numbered_folders, numbered_images, open_image
+from data.types import Batch, Clip
+from data.windows import data_fraction
 
 SPLITS = ("train", "validate", "test")
 ACTIONS, POSITIONS = ("actions.csv", 4), ("endeffector_positions.csv", 3)  # names and columns
@@ -180,7 +180,7 @@ class Dataset_Robot(Dataset):
 
 
 class RobotWindows:
-    """Training windows gathered by index from the decoded frames (`engine.contract.TrainingData`).
+    """Training windows gathered by index from the decoded frames (`data.types.TrainingData`).
 
     An epoch has `epoch_size` batches.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.errors import UserError, exit_on_user_error
+from core.errors import UserError, exit_on_user_error
 
 SIDE = 64  # pixels of a frame, both ways
 VALIDATE = 256  # sequences of the training split put aside, as many as the test split has

@@ -1,44 +1,13 @@
-"""What the engine asks of a model, and the batches and clips that pass between them.
+"""What the engine asks of a model.
 
-Dimensions: B batch, T frames, C colours, H×W frame size; `…` is whatever the model conditions on
+Dimensions: B batch, T frames, C colors, H×W frame size; `…` is whatever the model conditions on
 (3×H×W for a pose image).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
-
-from engine.moving import Move
-
-
-class Batch(NamedTuple):
-    """Windows to train on, on the device of the model."""
-
-    frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
-    conditions: Tensor  # (B, T, …) float32
-    index: Tensor | None = None  # (T, B) int64, which frames of the training set these are
-    move: Move | None = None  # how they were moved from where the training set has them
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One sequence to roll out. `frames` may hold the known frames alone, as in a test set."""
-
-    name: str
-    frames: Tensor  # (n_past or T, C, H, W) uint8
-    conditions: Tensor  # (T, …) uint8 pictures, or float32
-    n_past: int = 1  # known frames; the others are to be predicted
-
-    def __len__(self) -> int:
-        return len(self.conditions)
-
-    @property
-    def has_truth(self) -> bool:
-        """True where every frame is known, so that a prediction can be scored."""
-        return len(self.frames) == len(self.conditions)
 
 
 class Model(Protocol):
@@ -86,23 +55,3 @@ class Model(Protocol):
 
         The latent is the prior's, or that of the posterior where the true next frame is given.
         """
-
-
-class TrainingData(Protocol):
-    """What the loop trains on: an epoch is a pure function of its number."""
-
-    frames: Any  # (frames, H, W, C) uint8, what `Batch.index` counts: a tensor, or `Shards`
-
-    def batches_in(self, epoch: int) -> int:
-        """Return how many batches the epoch has."""
-
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of the epoch from number `first` on: of each, this process's part.
-
-        Their order depends on (seed, epoch) alone.
-        """
-
-
-def to_float(values: Tensor) -> Tensor:
-    """uint8 0…255 → float32 0…1; other values are taken as they are."""
-    return values.float().div_(255.0) if values.dtype == torch.uint8 else values

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.files import replacing
+from core.files import replacing
 from report import style
 from report.codec import pack_all
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.contract import Clip
-from engine.errors import UserError
-from engine.files import replacing
-from engine.sampling import METRICS, Sampled, best_of
-from engine.scoring import Scores
+from core.errors import UserError
+from core.files import replacing
+from data.types import Clip
+from engine.evaluation.sampling import METRICS, Sampled, best_of
+from engine.evaluation.scoring import Scores
 
 FORMAT = 1
 PATTERN = "rollout_seq*.npz"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.config import PLACE_FLAGS
-from engine.errors import UserError
-from engine.runfolder import SETTINGS_FILE
-from engine.tracking import METRICS_FILE
+from core.errors import UserError
+from engine.checkpoints.run_folder import SETTINGS_FILE
+from engine.output.tracker import METRICS_FILE
 from report.rollouts import PATTERN, Rollout, read_rollouts
+from settings.resolve import PLACE_FLAGS
 
 HIDDEN = {*PLACE_FLAGS} - {"warm_start"}  # no difference in what a run computes
 

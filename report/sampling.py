@@ -13,7 +13,7 @@ LINES = {
 
 
 def sample_steps(table: pd.DataFrame, samples: int) -> Figure:
-    """Plot PSNR and SSIM by frame with 95 % intervals, from `engine.sampling.step_table`."""
+    """Plot PSNR and SSIM by frame with 95 % intervals, from `step_table`."""
     with style():
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         axes = figure.subplots(1, len(UNITS))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine.errors import UserError
-from engine.files import replacing
+from core.errors import UserError
+from core.files import replacing
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "study.json", "finished.json"

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
-from engine.files import replacing
+from core.files import replacing
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     *("#0072B2", "#D55E00", "#009E73"),

@@ -11,7 +11,7 @@ import torch
 
 import Trainer
 from demo.dance import draw_dataset
-from engine import config
+from settings import resolve as config
 from tests.hostile import SMALL, call, contents, draw_small_dataset
 
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.tracking import CsvLog
+from engine.output.tracker import CsvLog
 from report.rollouts import COPIED, Rollout, write_rollouts
 
 ROWS = [

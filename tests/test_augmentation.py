@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from data.augmentation import Augmentation
-from data.poses import swap_sides
+from data.pose_colors import swap_sides
+from data.types import Batch, to_float
+from data.warp import OPAQUE, Move, still_room
 from dataloader import DanceWindows
 from demo.motion import dance
 from demo.pose import LIMBS, draw_pose
 from demo.skeleton import JOINTS, joints_of
-from engine.contract import Batch, to_float
-from engine.moving import OPAQUE, Move, still_room
-from engine.replay import Replay
+from engine.training.prediction_buffer import Replay
 
 CPU = torch.device("cpu")
 B, T, H, W = 3, 2, 32, 64

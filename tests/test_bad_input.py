@@ -224,7 +224,7 @@ def test_a_folder_whose_name_is_not_text_trains_and_goes_on(root, tmp_path):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ],
 )
-@pytest.mark.parametrize("where", ["engine.run.Run.train_step", "engine.cache.decode"])
+@pytest.mark.parametrize("where", ["engine.training.run.Run.train_step", "data.store.cache.decode"])
 def test_out_of_memory_names_the_flags_that_help(root, monkeypatch, error, where):
     def fail(*_, **__):
         raise error
@@ -254,7 +254,7 @@ def test_a_decoding_thread_that_dies_is_reported(root, monkeypatch):
     def die(*_):
         raise SystemError("decoder gone")
 
-    monkeypatch.setattr("engine.shards.read_frame", die)
+    monkeypatch.setattr("data.store.shards.read_frame", die)
     threads = threading.active_count()
     with pytest.raises(SystemError, match="decoder gone"):
         call(Trainer, *trainer_flags(root))

@@ -15,7 +15,7 @@ from PIL import Image
 
 import Tester
 import Trainer
-from engine.images import MAX_PIXELS, read_frame
+from data.store.images import MAX_PIXELS, read_frame
 from tests.hostile import NO_FILES, call, rollout_flags, trainer_flags, turned
 
 # --------------------------------------------------------------------- pictures

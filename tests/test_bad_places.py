@@ -14,7 +14,7 @@ from PIL import Image
 
 import Tester
 import Trainer
-from engine import cache
+from data.store import cache
 from tests.hostile import call, contents, rollout_flags, trainer_flags, writing_only_in
 
 # ------------------------------------------------------------- places to write to

@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-import engine.shards
+import data.store.shards
 import prepare
+from core.errors import UserError
 from data.augmentation import Augmentation
+from data.store.cache import decoded_frames
+from data.store.images import read_frame
+from data.store.shards import Shards
+from data.types import Batch, Clip
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
-from engine import checkpoint
-from engine.cache import decoded_frames
-from engine.contract import Batch, Clip
-from engine.errors import UserError
-from engine.images import read_frame
-from engine.replay import check_memory
-from engine.shards import Shards
+from engine.checkpoints import checkpoint
+from engine.training.prediction_buffer import check_memory
 from tests.conftest import TINY_WIDTHS
 from tests.scripts import TINY, join, start, train
 from tests.test_resume import same
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def two_a_shard(monkeypatch):
     """Shards of two frames of 8×16, so that few pictures make several."""
-    monkeypatch.setattr(engine.shards, "SHARD_BYTES", 2 * 3 * 8 * 16)
+    monkeypatch.setattr(data.store.shards, "SHARD_BYTES", 2 * 3 * 8 * 16)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def decoded(monkeypatch) -> list[Path]:
         seen.append(path)
         return read_frame(path, *size)
 
-    monkeypatch.setattr(engine.shards, "read_frame", watched)
+    monkeypatch.setattr(data.store.shards, "read_frame", watched)
     return seen
 
 
@@ -107,7 +107,7 @@ def test_an_interrupted_build_goes_on(pictures, two_a_shard, decoded, monkeypatc
         return read_frame(path, *size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.shards, "read_frame", crash)
+        patch.setattr(data.store.shards, "read_frame", crash)
         with pytest.raises(KeyboardInterrupt):
             decoded_frames(pictures, 8, 16)
     decoded_frames(pictures, 8, 16)
@@ -117,7 +117,7 @@ def test_an_interrupted_build_goes_on(pictures, two_a_shard, decoded, monkeypatc
 def test_training_windows_do_not_depend_on_shards(settings, dance_root, monkeypatch):
     chosen = settings(DR=str(dance_root), train_vi_len=4, holdout=(40, 50))
     whole, whole_clips = DanceWindows(chosen, CPU), validation_clips(chosen)
-    monkeypatch.setattr(engine.shards, "SHARD_BYTES", 7 * 3 * 32 * 64)
+    monkeypatch.setattr(data.store.shards, "SHARD_BYTES", 7 * 3 * 32 * 64)
     parts = DanceWindows(chosen, CPU)
     assert isinstance(parts.frames, Shards)
     for one, other in zip(whole.batches(0), parts.batches(0), strict=True):
@@ -132,7 +132,7 @@ def assert_same_batch(batch: Batch, other: Batch) -> None:
 
 def test_augmentation_learns_the_same_from_shards(settings, dance_root):
     data = DanceWindows(settings(DR=str(dance_root), train_vi_len=4), CPU)
-    sets = [data.frames, data.poses]
+    sets = [data.frames, data.pose_colors]
     parts = [Shards([x[:25].numpy(), x[25:].numpy()]) for x in sets]
     one, other = (Augmentation(*x, np.arange(60), 0) for x in (sets, parts))
     assert torch.equal(one.room, other.room)
@@ -166,7 +166,7 @@ def run_prepare(monkeypatch, capsys, flags: str) -> str:
 
 @pytest.fixture
 def prepared(dance_root, tmp_path, monkeypatch, capsys) -> Path:
-    monkeypatch.setattr(engine.shards, "SHARD_BYTES", 25 * 3 * 32 * 64)
+    monkeypatch.setattr(data.store.shards, "SHARD_BYTES", 25 * 3 * 32 * 64)
     run_prepare(monkeypatch, capsys, f"--DR {dance_root} --out {tmp_path / 'prepared'}")
     return tmp_path / "prepared"
 
@@ -337,10 +337,10 @@ HEIGHT, WIDTH, FRAMES = 256, 512, 65_536  # 24 GiB, twice: frames and pose image
 def sparse_folder(folder: Path) -> int:
     """Write a prepared folder of black frames whose pixels take no room on the disk."""
     folder.mkdir(parents=True)
-    in_shard = engine.shards.frames_in_shard(HEIGHT, WIDTH)
-    black = engine.shards.checksums(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), [0])
+    in_shard = data.store.shards.frames_in_shard(HEIGHT, WIDTH)
+    black = data.store.shards.checksums(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), [0])
     names, size = [], 0
-    for number, part in enumerate(engine.shards.cut(FRAMES, in_shard)):
+    for number, part in enumerate(data.store.shards.cut(FRAMES, in_shard)):
         shape = (part.stop - part.start, HEIGHT, WIDTH, 3)
         names.append(f"{number}.npy")
         with (folder / names[-1]).open("wb") as file:

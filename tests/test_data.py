@@ -11,7 +11,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-import engine.shards
+import data.store.shards
+from core.errors import UserError
+from data.store.cache import decoded_frames, default_cache_dir
+from data.store.images import open_image, read_frame
 from dataloader import (
     DanceWindows,
     Dataset_Dance,
@@ -19,9 +22,6 @@ from dataloader import (
     training_frames,
     validation_clips,
 )
-from engine.cache import decoded_frames, default_cache_dir
-from engine.errors import UserError
-from engine.images import open_image, read_frame
 
 test_clips.__test__ = False  # a function of the project, not a test to collect
 CPU = torch.device("cpu")
@@ -253,7 +253,7 @@ def decoded(monkeypatch):
         seen.append(path)
         return read_frame(path, *size)
 
-    monkeypatch.setattr(engine.shards, "read_frame", watched)
+    monkeypatch.setattr(data.store.shards, "read_frame", watched)
     return seen
 
 
@@ -351,7 +351,7 @@ def test_a_crash_while_decoding_or_writing_leaves_no_file(pictures, own_cache, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.shards, "read_frame", crash)
+        patch.setattr(data.store.shards, "read_frame", crash)
         with pytest.raises(KeyboardInterrupt):
             decoded_frames(pictures, 8, 16)
     with monkeypatch.context() as patch:

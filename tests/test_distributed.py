@@ -17,10 +17,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from core import distributed
 from dataloader import DanceWindows, validation_clips
-from engine import checkpoint, distributed
-from engine.run import Run
-from engine.validation import validate
+from engine.checkpoints import checkpoint
+from engine.evaluation.validation import validate
+from engine.training.run import Run
 from tests.conftest import TINY_WIDTHS
 from tests.scripts import join, rows_of, start, start_ranks, train, train_here, train_in_ranks
 from tests.test_resume import assert_same_run, same
@@ -105,7 +106,7 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def watched(dance_root, tmp_path_factory):
     """`watched(processes, …)`: what each of some processes with a total batch of 4 saw."""
-    import engine.config as config
+    import settings.resolve as config
 
     def run(processes: int, spoil=None, steps: int = 20) -> list[dict]:
         folder = tmp_path_factory.mktemp("ranks")

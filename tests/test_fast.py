@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.contract import Clip
-from engine.device import Compute, choose_compute, keep_freed_memory
-from engine.errors import UserError
-from engine.rollout import CapturedPredict, roll_out
+from core.device import Compute, choose_compute, keep_freed_memory
+from core.errors import UserError
+from data.types import Clip
+from engine.evaluation.rollout import CapturedPredict, roll_out
 from tests.scripts import join, start
 from tests.test_recipe import CPU, tiny, window_inputs
 
@@ -82,7 +82,7 @@ def test_precision_and_compile_flags_are_what_they_say(monkeypatch):
     assert choose_compute(CPU, "bf16", "on") == Compute(CPU, bf16=True, compiled=True)
     assert choose_compute(CPU, "fp32", "auto") == Compute(CPU)
     for has in (True, False):
-        monkeypatch.setattr("engine.device._cpu_multiplies_bf16", lambda has=has: has)
+        monkeypatch.setattr("core.device._cpu_multiplies_bf16", lambda has=has: has)
         assert choose_compute(CPU, "auto", "off").bf16 is has
     with pytest.raises(UserError, match="--precision"):
         choose_compute(torch.device("mps"), "bf16", "off")

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import Tester
 import Trainer
-from engine import config
-from engine.cache import decoded_frames
+from data.store.cache import decoded_frames
+from settings import resolve as config
 from tests.hostile import SMALL, call, contents, writing_only_in
 from tests.mutations import change, mutations, plant, plants, stems, suffixes, values
 

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from engine.contract import Batch
-from engine.guard import LIMIT
-from engine.randomness import Stream, normal
+from core.randomness import Stream, normal
+from data.types import Batch
+from engine.training.guard import LIMIT
 from tests.scripts import TINY, run
 from tests.test_resume import same
 from Trainer import VAE_Model

@@ -5,9 +5,9 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from engine.contract import Clip
-from engine.metrics import Generate_PSNR, psnr_by_frame, ssim_by_frame
-from engine.scoring import (
+from data.types import Clip
+from engine.evaluation.metrics import Generate_PSNR, psnr_by_frame, ssim_by_frame
+from engine.evaluation.scoring import (
     kaggle_psnr,
     kaggle_summary,
     mean_psnr,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import engine.rollout
-from engine.contract import Clip
-from engine.device import Compute
-from engine.randomness import Stream, normal
-from engine.rollout import roll_out, to_uint8
+import engine.evaluation.rollout
+from core.device import Compute
+from core.randomness import Stream, normal
+from data.types import Clip
+from engine.evaluation.rollout import roll_out, to_uint8
 from modules.vae import CVAE, CVAEConfig
 from tests import reference
 
@@ -279,7 +279,7 @@ def test_roll_out_is_that_of_the_slow_loop(lengths):
 
 @pytest.mark.parametrize("length", [63, 64, 65, 66])
 def test_roll_out_around_the_chunk_of_conditions(length):
-    assert engine.rollout.CONDITION_CHUNK == 64
+    assert engine.evaluation.rollout.CONDITION_CHUNK == 64
     model, clips = make_model().eval(), make_clips([length])
     (found,) = roll_out(model, clips, compute=CPU)
     assert_same_pictures(found, slow_roll_out(model, clips[0], 0))
@@ -289,7 +289,7 @@ def test_roll_out_around_the_chunk_of_conditions(length):
 def test_the_chunk_does_not_matter(monkeypatch, chunk):
     model, clips = make_model().eval(), make_clips([8, 5])
     expected = roll_out(model, clips, compute=CPU)
-    monkeypatch.setattr(engine.rollout, "CONDITION_CHUNK", chunk)
+    monkeypatch.setattr(engine.evaluation.rollout, "CONDITION_CHUNK", chunk)
     for found, plain in zip(roll_out(model, clips, compute=CPU), expected):
         assert_same_pictures(found, plain)
 

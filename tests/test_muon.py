@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.muon import BETAS, MOMENTUM, UPDATE_RMS, Muon, is_matrix, orthogonal
-from engine.optimizer import make_optimizer
+from engine.training.muon import BETAS, MOMENTUM, UPDATE_RMS, Muon, is_matrix, orthogonal
+from engine.training.optimizers import make_optimizer
 from modules.vae import CVAE, CVAEConfig
 
 

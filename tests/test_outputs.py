@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.files import replacing
-from engine.outputs import side_by_side, write_gif, write_submission
-from engine.rollout import to_uint8
-from engine.tracking import CsvLog
+from core.files import replacing
+from engine.evaluation.rollout import to_uint8
+from engine.output.pictures import side_by_side, write_gif, write_submission
+from engine.output.tracker import CsvLog
 
 
 def random_clip(frames, height=32, width=64, seed=0):

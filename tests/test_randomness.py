@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.contract import Clip
-from engine.device import Compute
-from engine.randomness import Stream, normal, numpy_generator, torch_seed
-from engine.rollout import roll_out
+from core.device import Compute
+from core.randomness import Stream, normal, numpy_generator, torch_seed
+from data.types import Clip
+from engine.evaluation.rollout import roll_out
 
 CPU = torch.device("cpu")
 SHAPE = (2, 5)

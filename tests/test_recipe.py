@@ -5,16 +5,17 @@ import pytest
 import torch
 from torch.nn.functional import pixel_shuffle
 
+from core.device import Compute
+from data.types import Batch, to_float
 from dataloader import DanceWindows
-from engine import config, schedules
-from engine.contract import Batch, to_float
-from engine.device import Compute
-from engine.metrics import detail_by_frame
-from engine.replay import Replay
-from engine.rollout import to_uint8
-from engine.run import Run
-from engine.scoring import Scores, drift_table
+from engine.evaluation.metrics import detail_by_frame
+from engine.evaluation.rollout import to_uint8
+from engine.evaluation.scoring import Scores, drift_table
+from engine.training import schedules
+from engine.training.prediction_buffer import Replay
+from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
+from settings import resolve as config
 from tests import reference
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ import torch
 from reporting import ROWS, make_results, make_run, robot, rollout
 
 import Reporter
-from engine.contract import Clip
-from engine.sampling import Sampled
+from data.types import Clip
+from engine.evaluation.sampling import Sampled
 from report import rollout_figures as shown
 from report import study
 from report.codec import pack, pack_all

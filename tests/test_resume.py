@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoint
+from engine.checkpoints import checkpoint
 from tests.scripts import TINY, rows_of, start_training, train
 
 # Everything that has a state: replay, batches with and without teacher forcing, cyclical KL.
@@ -125,7 +125,7 @@ def test_stopping_after_any_step_changes_nothing(
     import sys
 
     import Trainer
-    from engine.run import Run
+    from engine.training.run import Run
 
     argv = f"Trainer.py --DR {dance_root} --save_root {tmp_path} {RUN}".split()
     monkeypatch.setattr(sys, "argv", argv)
@@ -151,7 +151,7 @@ def test_an_epoch_that_is_not_validated_is_finished_too(dance_root, tmp_path, mo
     import sys
 
     import Trainer
-    from engine.run import Run
+    from engine.training.run import Run
 
     argv = f"Trainer.py --DR {dance_root} --save_root {tmp_path} {RUN} --per_val 100".split()
     monkeypatch.setattr(sys, "argv", argv)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
+from core.errors import UserError
 from data.robot import RobotWindows, random_windows, read_sequences, robot_clips
 from data.tfrecords import convert, crc32c, masked_crc, read_sequence
 from dataloader import Dataset_Robot
 from demo import pushing
 from demo.dataset import Refusal
 from demo.robot import draw_dataset, sequence
-from engine.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

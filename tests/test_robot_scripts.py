@@ -9,9 +9,10 @@ import pytest
 
 import Tester
 import Trainer
+from core.errors import UserError
 from demo.robot import draw_dataset
-from engine import checkpoint, config
-from engine.errors import UserError
+from engine.checkpoints import checkpoint
+from settings import resolve as config
 from tests.scripts import good, rows_of, run, start_training, train
 from tests.test_resume import assert_same_run, wait_for_output
 

@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from engine import sampling
-from engine.contract import Clip
-from engine.device import Compute
-from engine.metrics import psnr_by_frame, ssim_by_frame
-from engine.sample_outputs import BORDER, KNOWN, PREDICTED, SCALE, TITLE_HEIGHT, write_samples_gif
+from core.device import Compute
+from data.types import Clip
+from engine.evaluation import sampling
+from engine.evaluation.metrics import psnr_by_frame, ssim_by_frame
+from engine.output.sample_pictures import (
+    BORDER,
+    KNOWN,
+    PREDICTED,
+    SCALE,
+    TITLE_HEIGHT,
+    write_samples_gif,
+)
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from engine.schedules import (
+from engine.training.schedules import (
     data_fraction,
     kl_beta,
     learning_rate,

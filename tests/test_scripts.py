@@ -15,7 +15,8 @@ from PIL import Image
 
 import Tester
 import Trainer
-from engine import checkpoint, config
+from engine.checkpoints import checkpoint
+from settings import resolve as config
 from tests.scripts import ROOT, TINY, good, rows_of, run
 
 

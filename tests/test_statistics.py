@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from engine import checkpoint
-from engine.contract import Batch
-from engine.run import Run
+from data.types import Batch
+from engine.checkpoints import checkpoint
+from engine.training.run import Run
 from Trainer import VAE_Model
 
 KEYS = [f"label_transformation.2.running_{name}" for name in ("mean", "var")]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.contract import Clip
-from engine.device import Compute
-from engine.randomness import Stream, normal
-from engine.rollout import roll_out, to_uint8
+from core.device import Compute
+from core.randomness import Stream, normal
+from data.types import Clip
+from engine.evaluation.rollout import roll_out, to_uint8
 from modules.gaussian import kl_between, kl_criterion
 from modules.svg import SVG, SVGConfig
 from modules.vgg import doubled_conv

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine import distributed, loop
-from engine.config import as_plain
-from engine.outputs import write_gif
-from engine.scoring import Scores
-from engine.tracking import Tracker, grouped
+from core import distributed
+from engine.evaluation.scoring import Scores
+from engine.output.pictures import write_gif
+from engine.output.tracker import Tracker, grouped
+from engine.training import loop
+from settings.resolve import as_plain
 from tests.scripts import TINY, good, run
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from engine.windows import epoch_starts, fixed_starts, segments, shifted_starts, truncate
+from data.windows import epoch_starts, fixed_starts, segments, shifted_starts, truncate
 
 LENGTHS = st.integers(1, 6)
 FEW = settings(max_examples=60, deadline=None)

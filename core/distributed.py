@@ -1,0 +1,290 @@
+"""Several processes as one run: the one file that knows process groups.
+
+`torchrun` starts the processes and tells each its place by environment variables. What is asked
+here has an answer without it too: a world of one, in which nothing is exchanged.
+
+The gradients travel in one reduction a step, after the backward pass, with the metrics and
+whether the loss is finite. `DistributedDataParallel` would begin during the backward pass, but
+lays its buckets out anew after the first step it sees, so that a resumed run adds in another order
+than one that never stopped; and its static graph does not fit steps that toss for teacher
+forcing. What overlapping would save is in docs/scaling.md.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from core.errors import UserError
+
+T = TypeVar("T")
+TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(days=1)  # of processes that wait while one decodes; a death is noticed at once
+
+_patient: Any = None  # the group in which the hosts talk
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that `torchrun` started: nccl between GPUs, gloo between CPUs.
+
+    Only the first prints meanwhile. Does nothing for a process on its own.
+    """
+    global _patient
+    if not _launched() or int(os.environ["WORLD_SIZE"]) == 1:
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:  # where there are too few, `--device` is refused later
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    with _noticing_losses():
+        store, rank, processes = next(dist.rendezvous("env://"))
+        # Its server outlives a restart, and so would the addresses of the processes before.
+        attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {processes}"
+        store = dist.PrefixStore(attempt, store)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=processes)
+        _patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        if not is_main():
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
+    # After an error there is nobody left to take leave from.
+    dist.destroy_process_group()
+
+
+# ----------------------------------------------------------------------- places
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """True in the process that writes, logs and prints."""
+    return rank() == 0
+
+
+def local_rank() -> int:
+    """Return the number of this process on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if _launched() else 0
+
+
+def processes_here() -> int:
+    """Return how many processes this machine has."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _launched() else 1
+
+
+def _launched() -> bool:
+    return all(name in os.environ for name in TOLD_BY_TORCHRUN)
+
+
+def own_part(total: Sequence[T] | Tensor) -> Sequence[T] | Tensor:
+    """Return this process's part of a total batch, which is cut into equal runs."""
+    part = len(total) // world_size()
+    return total[rank() * part : (rank() + 1) * part]
+
+
+def own_share(items: int) -> range:
+    """Return which of some items this process works on: every world_size-th, from its rank on."""
+    return range(rank(), items, world_size())
+
+
+# ---------------------------------------------------------------- between hosts
+
+
+def greatest(*values: float) -> list[float]:
+    """Return the greatest of each value over the processes, the same in all."""
+    if world_size() == 1:
+        return list(values)
+    found = torch.tensor(values, dtype=torch.float64)
+    with _noticing_losses():
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=_patient)
+    return found.tolist()
+
+
+def from_main(work: Callable[[], T]) -> T:
+    """Return in all processes what `work` returns in the first, the only one that calls it.
+
+    Where it raises UserError or SystemExit there, the others end quietly with the same code.
+    """
+    if world_size() == 1:
+        return work()
+    told: list = [None, None]  # the result, or how to end
+    if is_main():
+        try:
+            told[0] = work()
+        except (UserError, SystemExit) as error:
+            _broadcast([None, SystemExit(2 if isinstance(error, UserError) else error.code)])
+            raise
+    result, end = _broadcast(told)
+    if end is not None:
+        raise end
+    return result
+
+
+def _broadcast(told: list) -> list:
+    with _noticing_losses():
+        dist.broadcast_object_list(told, src=0, group=_patient)
+    return told
+
+
+def one_per_machine_first(work: Callable[[], T]) -> T:
+    """Call `work` in one process of each machine, then in the others, which find its files.
+
+    Where it raises UserError in the first of them, the others end quietly.
+    """
+    if world_size() == 1:
+        return work()
+    if local_rank() == 0:
+        try:
+            result = work()
+        except UserError:
+            greatest(True)
+            raise
+    (failed,) = greatest(False)
+    if failed:
+        raise SystemExit(2)
+    return result if local_rank() == 0 else work()
+
+
+def put_together(mine: Sequence[T], items: int) -> list[T]:
+    """Return the results for all items, in their order; `mine` are those of `own_share`."""
+    if world_size() == 1:
+        return list(mine)
+    shares: list = [None] * world_size()
+    with _noticing_losses():
+        dist.all_gather_object(shares, list(mine), group=_patient)
+    return [shares[item % world_size()][item // world_size()] for item in range(items)]
+
+
+@contextlib.contextmanager
+def _noticing_losses() -> Iterator[None]:
+    """Say in one line that another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        place = os.environ.get("RANK")
+        raise UserError(
+            f"process {place} lost the others ({reason}); what ended the first to go stands "
+            "above. torchrun --max-restarts N goes on from last.ckpt"
+        ) from None
+
+
+# -------------------------------------------------------------- between devices
+
+
+def average(parameters: Iterable[nn.Parameter], figures: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Set every gradient to its mean over the processes; return the means of the figures.
+
+    figures: scalars on the device of the parameters. All travel in one reduction.
+    """
+    if world_size() == 1:
+        return figures
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    parts = [*gradients, torch.stack([value.float() for value in figures.values()])]
+    flat = torch.cat([part.reshape(-1) for part in parts])
+    with _noticing_losses():
+        dist.all_reduce(flat)
+    flat /= world_size()
+    means = flat.split([part.numel() for part in parts])
+    torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients)])
+    return dict(zip(figures, means[-1].unbind()))
+
+
+def gather(part: Tensor, dim: int) -> Tensor:
+    """Join the equal parts of all processes along a dimension, in the order of their ranks."""
+    if world_size() == 1:
+        return part
+    part = part.contiguous()
+    parts = [torch.empty_like(part) for _ in range(world_size())]
+    with _noticing_losses():
+        dist.all_gather(parts, part)
+    return torch.cat(parts, dim)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, part: Tensor) -> Tensor:
+        total = part.clone()
+        with _noticing_losses():
+            dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient.contiguous())
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """BatchNorm whose statistics are those of the total batch; the same parameters and buffers.
+
+    `nn.SyncBatchNorm` is for CUDA alone; this serves both, with one exchange forward and one
+    backward. All processes have as many values. In evaluation mode it is BatchNorm.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Take whatever the layer that it stands for takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        return self._normalise(x)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
+        count = world_size() * x.numel() // x.shape[1]
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        # Sums of squares would lose digits; means and variances of the parts do not.
+        own = torch.stack(torch.var_mean(values, dims, correction=0))  # (2, C)
+        place = torch.eye(world_size(), device=x.device)[rank()].view(-1, 1, 1)
+        variances, means = _Sum.apply(own * place).unbind(1)  # (processes, C) each
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            weight = self.momentum
+            if weight is None:  # a plain mean
+                weight = self.num_batches_tracked.to(mean.dtype).reciprocal()
+            self.running_mean.lerp_(mean, weight)
+            self.running_var.lerp_(variance * (count / (count - 1)), weight)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        result = (values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+        return result.to(x.dtype)
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Let every BatchNorm of a model take the statistics of the total batch.
+
+    Names of parameters and buffers, and so the checkpoints, stay as they are.
+    """
+    if world_size() == 1:
+        return
+    for parent in model.modules():
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                synced = SyncedBatchNorm(
+                    layer.num_features, layer.eps, layer.momentum, device="meta"
+                )
+                synced._parameters, synced._buffers = layer._parameters, layer._buffers
+                # An exchange cannot be part of a compiled graph. Said here and not by a decorator,
+                # which would import the compiler, over a second, in every script.
+                synced._normalise = torch.compiler.disable(synced._normalise)
+                synced.train(layer.training)
+                setattr(parent, name, synced)

@@ -1,0 +1,81 @@
+"""The decoded-frame cache: every picture is decoded and resized once, for all runs.
+
+It lies in shards (shards.py), in a folder for each picture folder. A changed dataset finds
+no shard for what changed and builds a new one; a damaged one is noticed and made anew.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.store.shards import (
+    Shards,
+    cut,
+    decode,
+    digest,
+    frames_in_shard,
+    identities,
+    open_shards,
+    progress,
+    remove_others,
+    write_shard,
+)
+
+
+def default_cache_dir() -> Path:
+    """Return the folder for caches of all runs: the XDG or Windows cache folder of the user."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "conditional-video-vae"
+
+
+def decoded_frames(
+    paths: Sequence[Path],
+    height: int,
+    width: int,
+    cache_dir: Path | None = None,
+    num_workers: int | None = None,
+) -> np.ndarray | Shards:
+    """Return the pictures as one array (len(paths), height, width, 3) of uint8.
+
+    What takes several shards comes as `Shards`, which is read as an array is. Decodes with
+    `num_workers` threads (default: one per core) what no cache holds yet. Raises UserError naming
+    the first unreadable picture. Where the cache folder cannot be written, says so and keeps the
+    frames in memory.
+    """
+    folder = (cache_dir or default_cache_dir()) / digest(str(paths[0].parent.resolve()))
+    ending = f"-{height}x{width}.npy"
+    files = [folder / f"{name}{ending}" for name in identities(paths, height, width)]
+    slices = cut(len(paths), frames_in_shard(height, width))
+    parts = open_shards(files, slices, height, width)
+    missing = [number for number, part in enumerate(parts) if part is None]
+    frames = sum(slices[number].stop - slices[number].start for number in missing)
+    kept = True
+    with progress(f"decoding {paths[0].parent.name}", frames, bool(missing)) as bar:
+        for number in missing:
+            file = files[number]
+            if file.exists():
+                print(f"{file}: damaged; the frames are decoded again", file=sys.stderr)
+            parts[number] = decode(paths[slices[number]], height, width, num_workers, bar.update)
+            kept = kept and _keep(file, parts, number)
+    if missing and kept:
+        remove_others(folder.glob(f"*{ending}"), keep=files)
+    return parts[0] if len(parts) == 1 else Shards(parts)
+
+
+def _keep(file: Path, parts: list[np.ndarray], number: int) -> bool:
+    """Write a decoded shard and map the file in its place; without one it stays in memory."""
+    frames = parts[number]
+    try:
+        if file.parent.is_symlink():  # ours never is; who made it may want another file replaced
+            raise OSError(f"{file.parent} is a link")
+        write_shard(file, frames)
+    except OSError as error:
+        print(f"cache not kept: {error} (choose a folder with --cache_dir)", file=sys.stderr)
+        return False
+    (mapped,) = open_shards([file], [slice(0, len(frames))], *frames.shape[1:3])
+    if mapped is not None:  # another process may have removed it
+        parts[number] = mapped
+    return True

@@ -1,0 +1,139 @@
+"""Checkpoint files: the lab's keys, plus what an exact continuation needs.
+
+A file is a dict of plain types and tensors: `state_dict` (the weights to predict with),
+`optimizer`, `lr`, `tfr`, `last_epoch` as in the lab; ours add `format`, `model`, `settings`,
+`step` and what else an exact continuation needs. Files are always read with `weights_only=True`,
+so nothing in them runs, and the checksums of the container are compared first.
+"""
+
+import re
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from core.errors import UserError
+from core.files import open_regular, replacing
+from engine.checkpoints.schema import check_run, check_weights
+
+FORMAT = "conditional-video-vae 1"
+LAB_KEYS = ("state_dict", "optimizer", "lr", "tfr", "last_epoch")
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def save(path: Path, content: dict, keep: int = 0) -> None:
+    """Write a checkpoint whole or not at all; `keep` earlier ones stay beside it."""
+    with replacing(path, keep=keep) as file:
+        torch.save(content, file)
+
+
+def load(path: Path) -> dict:
+    """Read a checkpoint onto the CPU. Raises UserError for what is not a whole checkpoint."""
+    try:
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch on files it did not write
+            _compare_checksums(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # what a damaged file makes torch raise is not told anywhere
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"{path} is not a whole checkpoint, or holds code ({reason})") from None
+    try:
+        check_weights(content)
+        if is_ours(content):
+            check_run(content)
+    except ValueError as error:
+        raise UserError(f"{path} is not a checkpoint to use: {error}; take another") from None
+    return content
+
+
+def _compare_checksums(file: BinaryIO) -> None:
+    """Raise BadZipFile where a stored checksum does not fit, which torch itself passes over."""
+    if not zipfile.is_zipfile(file):
+        return  # the format of old torch has none
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise zipfile.BadZipFile("compressed entries, which torch does not write")
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged}")
+
+
+def is_ours(content: dict) -> bool:
+    """Tell a checkpoint written here from one of another implementation of the lab."""
+    return isinstance(content.get("format"), str) and content["format"] == FORMAT
+
+
+def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
+    """Return the checkpoints of a run folder: `prefer` and what it was before, then epoch=N."""
+
+    def numbered(prefix: str) -> list[Path]:
+        """Return `PREFIX` + number + `.ckpt` in rising order."""
+        found = {
+            int(match.group(1)): file
+            for file in folder.glob(f"{prefix}*.ckpt")
+            if (match := re.fullmatch(rf"{prefix}(\d+)", file.stem))
+        }
+        return [found[number] for number in sorted(found)]
+
+    newest = [folder / prefer] if (folder / prefer).exists() else []
+    return [*newest, *numbered(f"{Path(prefer).stem}-"), *reversed(numbered("epoch="))]
+
+
+def find(path: str, *, prefer: str) -> tuple[Path, dict]:
+    """Load a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
+
+    Says so where a newer one is damaged. Raises UserError where none is whole.
+    """
+    place = Path(path)
+    if not place.is_dir():
+        return place, load(place)
+    damaged: list[UserError] = []
+    for candidate in candidates(place, prefer):
+        try:
+            content = load(candidate)
+        except UserError as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
+            print(f"{error}; taking {candidate.name} instead", file=sys.stderr)
+        return candidate, content
+    if damaged:
+        raise UserError(f"--ckpt_path {path}: no checkpoint there is whole: {damaged[0]}")
+    raise UserError(f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder")
+
+
+def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:
+    """Put the weights of a checkpoint into a module, strictly. Raises UserError if they differ."""
+    for name, own in module.state_dict().items():
+        weight = content["state_dict"].get(name, own)
+        if weight.is_floating_point() != own.is_floating_point():
+            raise UserError(f"{path} does not fit this model: {name} is of type {weight.dtype}")
+    try:
+        module.load_state_dict(content["state_dict"], strict=True)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        detail = "; ".join(line.strip() for line in lines[1:4])
+        raise UserError(f"{path} does not fit this model: {detail}") from None
+
+
+def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
+    """Write the checkpoint with the lab's five entries only, as other implementations load it.
+
+    Raises UserError where there is such a file already, unless `overwrite`.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"--export_lab {path}: exists; choose another name, or --overwrite")
+    missing = [key for key in LAB_KEYS if key not in content]
+    if missing:
+        raise UserError(f"the checkpoint has no {', '.join(missing)}, which the lab's code reads")
+    try:
+        save(path, {key: content[key] for key in LAB_KEYS})
+    except OSError as error:
+        raise UserError(f"--export_lab {path}: {error.strerror}") from None
+    except RecursionError:
+        raise UserError("the checkpoint holds lists in lists without end") from None

@@ -1,0 +1,162 @@
+"""Rolling a model out: one step, then a batch of clips, then clips of any length.
+
+The true current frame never enters a prediction: a roll-out is given known frames, conditions and
+noise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from core import distributed
+from core.device import Compute
+from core.randomness import Stream, normal
+from data.types import Clip, to_float
+from engine.contract import Model
+
+CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bounds the memory
+
+
+@torch.inference_mode()
+def roll_out(
+    model: Model,
+    clips: Sequence[Clip],
+    *,
+    compute: Compute,
+    z: str = "sample",
+    temperature: float = 1.0,
+    seed: int = 0,
+    draws: Sequence[tuple[int, ...]] | None = None,
+    posterior: bool = False,
+) -> list[Tensor]:
+    """Predict every clip from its known frames and its conditions, all clips as one batch.
+
+    Returns for each clip (T, C, H, W) uint8 on the CPU, which begins with the known frames; all
+    clips have as many. z `sample` draws the latent of frame t of clip k from the prior, its noise
+    scaled by temperature, by (seed, *draws[k], t), draws[k] being (k,) where not given; `mean`
+    takes the prior's mean. posterior: draw every latent from the posterior of the true frame
+    instead, which is no prediction. The model keeps its mode: call `eval()` before.
+    """
+    noise = PriorNoise(
+        z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
+    )
+    if compute.device.type == "cuda":
+        with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
+            return _roll_out(model, clips, compute, noise, posterior)
+    return _roll_out(model, clips, compute, noise, posterior)
+
+
+def roll_out_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Predict this process's share of the clips, each as `roll_out` predicts it among all."""
+    own = distributed.own_share(len(clips))
+    if not own:
+        return []
+    return roll_out(model, [clips[k] for k in own], draws=[(k,) for k in own], **how)
+
+
+def roll_out_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Return in every process what `roll_out` returns, the clips shared out over all."""
+    return distributed.put_together(roll_out_share(model, clips, **how), len(clips))
+
+
+def _roll_out(
+    model: Model, clips: Sequence[Clip], compute: Compute, draw: "PriorNoise", posterior: bool
+) -> list[Tensor]:
+    device, n_past = compute.device, clips[0].n_past
+    longest = max(len(clip) for clip in clips)
+    # Shorter clips go on with their last condition and are cut afterwards.
+    rows = [torch.arange(longest).clamp(max=len(clip) - 1) for clip in clips]
+    known = torch.stack([clip.frames[:n_past] for clip in clips], dim=1).to(device)
+    predicted = torch.empty(longest, *known.shape[1:], dtype=torch.uint8, device=device)
+    predicted[:n_past] = known
+    known = to_float(known)  # (n_past, B, C, H, W)
+    predict: Callable = model.predict
+    # One autocast context for the whole roll-out: it keeps the weights it has cast until its end.
+    with compute.autocast():
+        frame, state = known[0], model.initial_state(known[0])
+        for start in range(1, longest, CONDITION_CHUNK):
+            steps = range(start, min(start + CONDITION_CHUNK, longest))
+            conditions = torch.stack(
+                [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
+            )
+            features = model.encode_conditions(to_float(conditions.to(device)))
+            noise = draw(model.latent_shape, steps, device)
+            for i, t in enumerate(steps):
+                inputs = (frame, features[:, i], state, noise[:, i])
+                if t < n_past:
+                    frame, state = known[t], model.observe(*inputs, known[t])
+                    continue
+                if posterior:
+                    truth = torch.stack([clip.frames[row[t]] for clip, row in zip(clips, rows)])
+                    frame, state = predict(*inputs, to_float(truth.to(device)))
+                else:
+                    if t == n_past and device.type == "cuda":
+                        predict = CapturedPredict(model, *inputs)
+                    frame, state = predict(*inputs)
+                predicted[t] = to_uint8(frame)
+    predicted = predicted.cpu()
+    return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
+
+
+class CapturedPredict:
+    """`model.predict` captured as a CUDA graph: one launch a frame instead of some hundred.
+
+    A graph works on fixed memory. Frame and state are read and written in place, so a result is
+    overwritten by the next call, and what is passed in is taken from there, not from the argument.
+    """
+
+    WARM_UP = 3  # calls before the capture, in which kernels are chosen and compiled
+
+    def __init__(self, model: Model, frame: Tensor, condition: Tensor, state: Any, noise: Tensor):
+        self.frame, self.condition, self.noise = (x.clone() for x in (frame, condition, noise))
+        self.state = tree_map_only(Tensor, Tensor.clone, state)
+        inputs = (self.frame, self.condition, self.state, self.noise)
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
+            for _ in range(self.WARM_UP):
+                model.predict(*inputs)
+        torch.cuda.current_stream().wait_stream(side_stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            next_frame, next_state = model.predict(*inputs)
+            self.frame.copy_(next_frame)
+            for old, new in zip(tree_leaves(self.state), tree_leaves(next_state)):
+                if torch.is_tensor(old):
+                    old.copy_(new)
+
+    def __call__(
+        self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
+    ) -> tuple[Tensor, Any]:
+        self.condition.copy_(condition)
+        self.noise.copy_(noise)
+        self.graph.replay()
+        return self.frame, self.state
+
+
+@dataclass(frozen=True)
+class PriorNoise:
+    """The noise of a roll-out: that of frame t of clip k is a function of (seed, *draws[k], t)."""
+
+    z: str
+    temperature: float
+    seed: int
+    draws: Sequence[tuple[int, ...]]
+
+    def __call__(self, shape: tuple[int, ...], steps: range, device: torch.device) -> Tensor:
+        """Return the noise of some steps: (B, len(steps), *shape)."""
+        clips = len(self.draws)
+        if self.z == "mean":
+            return torch.zeros(1, device=device).expand(clips, len(steps), *shape)
+        counters = [(*draw, step) for draw in self.draws for step in steps]
+        noise = normal(shape, self.seed, Stream.PRIOR, counters, device)
+        return self.temperature * noise.unflatten(0, (clips, len(steps)))
+
+
+def to_uint8(frame: Tensor) -> Tensor:
+    """Quantise [0, 1] → 0…255 as the submission does: rint(255·x)."""
+    return (frame * 255).round().clamp(0, 255).to(torch.uint8)

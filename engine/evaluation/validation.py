@@ -1,0 +1,105 @@
+"""Validation by the test's protocol: from frame 0 and the conditions alone."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core import distributed
+from core.device import Compute
+from core.randomness import Stream, normal
+from data.types import Clip, to_float
+from engine.evaluation.rollout import roll_out_share
+from engine.evaluation.scoring import Scores, mean_scores, score
+
+DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation of one set of clips found."""
+
+    scores: list[Scores]
+    predictions: list[Tensor]  # (T, 3, H, W) uint8 each
+    posterior: dict[str, float]  # mse and kl given the true frames; a diagnostic, not a score
+
+    def row(self, name: str) -> dict[str, float]:
+        """Return the figures as columns of the log, prefixed with the name of the set."""
+        means = mean_scores(self.scores)
+        copied = f"{self.scores[0].copied}_psnr"
+        columns = {"psnr": "psnr", "ssim": "ssim", "copy_psnr": copied}
+        row = {f"{name}_{columns[m]}": means[m] for m in columns}
+        return row | {f"{name}_posterior_{m}": v for m, v in self.posterior.items()}
+
+
+def validate(
+    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
+) -> Validation:
+    """Roll the clips out in evaluation mode and score them; the model's mode is restored.
+
+    Several processes share the clips, and each returns the whole.
+    """
+    return put_together(validate_share(model, clips, settings, compute), len(clips))
+
+
+def validate_share(
+    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
+) -> Validation:
+    """Validate on this process's share of the clips. Nothing is exchanged."""
+    was_training = model.training
+    model.eval()
+    try:
+        predictions = roll_out_share(
+            model,
+            clips,
+            compute=compute,
+            z=settings.z,
+            temperature=settings.temperature,
+            seed=settings.seed,
+        )
+        own = [clips[item] for item in distributed.own_share(len(clips))]
+        scores = [score(clip, frames) for clip, frames in zip(own, predictions)]
+        posterior = {}
+        if distributed.is_main():
+            posterior = posterior_diagnostics(model, clips[0], settings, compute)
+    finally:
+        model.train(was_training)
+    return Validation(scores, predictions, posterior)
+
+
+def put_together(share: Validation, clips: int) -> Validation:
+    """Join the shares of all processes."""
+    return Validation(
+        distributed.put_together(share.scores, clips),
+        distributed.put_together(share.predictions, clips),
+        distributed.from_main(lambda: share.posterior),
+    )
+
+
+@torch.inference_mode()
+def posterior_diagnostics(
+    model: nn.Module, clip: Clip, settings: Namespace, compute: Compute
+) -> dict[str, float]:
+    """Return MSE and KL with the posterior of the true frames, on a few windows of a clip.
+
+    This sees the frames it predicts, so it says whether the latent is used, not how good a
+    prediction is.
+    """
+    length = min(settings.train_vi_len, len(clip))
+    starts = np.linspace(0, len(clip) - length, DIAGNOSTIC_WINDOWS).astype(int)
+    index = torch.from_numpy(starts[:, None] + np.arange(length))  # (B, T)
+    frames, conditions = (
+        to_float(x[index].to(compute.device)) for x in (clip.frames, clip.conditions)
+    )
+    counters = [(int(start),) for start in starts]
+    shape = (length - 1, *model.latent_shape)
+    noise = normal(shape, settings.seed, Stream.DIAGNOSTIC, counters, compute.device)
+    forced = [True] * (length - 1)
+    with compute.autocast():
+        _, metrics, _ = model.loss(
+            frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
+        )
+    return {name: float(metrics[name]) for name in ("mse", "kl")}

@@ -1,0 +1,82 @@
+"""Files made from rolled-out frames: GIFs to look at, and the submission to hand in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core.files import replacing
+
+FRAME_MILLISECONDS = 20  # the lab's GIFs
+PALETTE_FRAMES = 32  # frames that the palette of a GIF is found on
+VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
+
+
+def write_gif(
+    path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
+) -> None:
+    """Write (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
+
+    One palette serves all frames: a palette for each takes a hundred times longer to find. The
+    writer merges identical neighbours into one picture and adds their times up, so the GIF lasts
+    T times as long but may hold fewer pictures. Nothing is ever read back from it.
+    """
+    pixels = frames.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
+    sample = pixels[np.linspace(0, len(pixels) - 1, PALETTE_FRAMES).astype(int)]
+    palette = Image.fromarray(np.concatenate(sample)).quantize(256, dither=Image.Dither.NONE)
+    size = (scale * pixels.shape[2], scale * pixels.shape[1])
+    first, *others = (
+        Image.fromarray(frame)
+        .quantize(palette=palette, dither=Image.Dither.NONE)
+        .resize(size, Image.Resampling.NEAREST)
+        for frame in pixels
+    )
+    with replacing(path) as file:
+        first.save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=milliseconds,
+            loop=0,
+        )
+
+
+def side_by_side(*clips: Tensor) -> Tensor:
+    """Join clips of (T, 3, H, W) along the width, with a grey line between them."""
+    line = clips[0].new_full((*clips[0].shape[:3], 1), 128)
+    return torch.cat([part for clip in clips for part in (line, clip)][1:], dim=3)
+
+
+def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int = VIEW_SCALE) -> None:
+    """Write a PNG with `frames` moments of some clips (T, 3, H, W), one clip a row, time across."""
+    times = np.linspace(0, len(clips[0]) - 1, frames).round().astype(int).tolist()
+    rows = [side_by_side(*(clip[t][None] for t in times)) for clip in clips]
+    line = rows[0].new_full((1, 3, 1, rows[0].shape[3]), 128)
+    sheet = torch.cat([part for row in rows for part in (line, row)][1:], dim=2)[0]
+    pixels = sheet.permute(1, 2, 0).numpy().repeat(scale, axis=0).repeat(scale, axis=1)
+    with replacing(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG")
+
+
+def write_submission(path: Path, clips: Sequence[Tensor]) -> None:
+    """Write the lab's submission.csv from predicted clips (T, 3, H, W) uint8, in their order.
+
+    Header `id,0,1,…`; a row per frame, frame 0 included, flattened in (C, H, W) order; `id`
+    counts on over all clips.
+    """
+    size = clips[0][0].numel()
+    rows = np.concatenate([clip.reshape(len(clip), size).numpy() for clip in clips])
+    with replacing(path) as file:
+        file.write(f"id,{','.join(map(str, range(size)))}\n".encode())
+        for index, row in enumerate(rows):
+            text = _DIGITS[row][_IS_TEXT[row]]  # all values at once, each with its comma
+            file.write(b"%d,%s\n" % (index, text[:-1].tobytes()))
+
+
+# The text of every byte value, "0," to "255,", padded to four characters, and what is no padding.
+_DIGITS = np.array([list(f"{value},".ljust(4).encode()) for value in range(256)], np.uint8)
+_IS_TEXT = ord(" ") != _DIGITS

@@ -1,0 +1,61 @@
+"""Pictures of samples: a GIF with coloured borders, and the steps of the best laid out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from engine.evaluation.sampling import Sampled
+from engine.output.pictures import side_by_side, write_gif, write_strip
+
+KNOWN, PREDICTED = (0, 200, 0), (230, 0, 0)  # colours of the border: green and red
+BORDER = 3  # pixels
+TITLE_HEIGHT = 12  # pixels
+MILLISECONDS = 200  # of a frame
+SCALE = 3
+
+
+def write_samples_gif(path: Path, sampled: Sampled) -> None:
+    """Write truth, posterior, best and random samples side by side, under their names.
+
+    True and known frames have a green border, predicted ones a red one.
+    """
+    clip = sampled.clip
+    columns = [("truth", clip.frames, len(clip))]
+    columns += [(name, frames, clip.n_past) for name, frames in sampled.shown.items()]
+    framed = [titled(bordered(frames, known), name) for name, frames, known in columns]
+    write_gif(path, side_by_side(*framed), scale=SCALE, milliseconds=MILLISECONDS)
+
+
+def write_steps(path: Path, sampled: Sampled) -> None:
+    """Write the best sample step by step above the true frames (PNG)."""
+    clip = sampled.clip
+    rows = (bordered(sampled.shown["best"], clip.n_past), bordered(clip.frames, len(clip)))
+    write_strip(path, *rows, frames=len(clip), scale=2)
+
+
+def bordered(frames: Tensor, known: int) -> Tensor:
+    """Put a border round (T, 3, H, W) uint8, green on the first `known` frames, red on the rest."""
+    T, C, H, W = frames.shape
+    colours = torch.tensor([KNOWN] * known + [PREDICTED] * (T - known), dtype=torch.uint8)
+    whole = colours[:, :, None, None].expand(T, C, H + 2 * BORDER, W + 2 * BORDER).clone()
+    whole[:, :, BORDER:-BORDER, BORDER:-BORDER] = frames
+    return whole
+
+
+def titled(frames: Tensor, title: str) -> Tensor:
+    """Put a line of text above (T, 3, H, W) uint8."""
+    bar = Image.new("RGB", (frames.shape[3], TITLE_HEIGHT), "white")
+    ImageDraw.Draw(bar).text((frames.shape[3] / 2, 0), title, fill="black", anchor="ma")
+    text = torch.from_numpy(np.array(bar)).permute(2, 0, 1)
+    return torch.cat([text.expand(len(frames), -1, -1, -1), frames], dim=2)
+
+
+def write_pictures(folder: Path, sampled: Sequence[Sampled]) -> None:
+    """Write GIF and steps of every clip."""
+    for one in sampled:
+        write_samples_gif(folder / f"samples_seq_{one.clip.name}.gif", one)
+        write_steps(folder / f"strip_seq_{one.clip.name}.png", one)

@@ -1,0 +1,67 @@
+"""The optimizer that the flags ask for, and its state from a checkpoint."""
+
+from argparse import Namespace
+
+import torch
+from torch import Tensor, nn
+
+from engine.checkpoints.schema import is_finite, is_number
+from engine.training.muon import Muon
+
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+STATES: dict[type, list[set[str]]] = {  # what an optimizer keeps of a parameter
+    torch.optim.Adam: [ADAM],
+    torch.optim.AdamW: [ADAM],
+    torch.optim.RMSprop: [{"step", "square_avg"}],
+    Muon: [{"momentum"}, ADAM],
+}
+MEANS = ("exp_avg", "momentum")  # of either sign, as gradients are
+
+
+def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
+    """Return the optimizer of `--optim`; Adam and AdamW in their fused form."""
+    decay = settings.weight_decay
+    if decay is None:
+        decay = 0.01 if settings.optim in ("AdamW", "Muon") else 0.0
+    arguments = {"lr": settings.lr, "weight_decay": decay}
+    betas = (settings.beta1, 0.999)
+    match settings.optim:
+        case "Adam":
+            return torch.optim.Adam(model.parameters(), betas=betas, fused=True, **arguments)
+        case "AdamW":
+            return torch.optim.AdamW(model.parameters(), betas=betas, fused=True, **arguments)
+        case "Muon":
+            return Muon(model.parameters(), **arguments)
+        case "RMSprop":
+            return torch.optim.RMSprop(model.parameters(), **arguments)
+    raise ValueError(f"unknown optimizer {settings.optim!r}")
+
+
+def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
+    """Take the moments, step counts and rate of a checkpoint; all else stays as it is set.
+
+    The rate is that of the step before: an epoch may end, and be saved, before the next.
+    Raises ValueError where they are not those of the optimizer's parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states, own = stored.get("state"), optimizer.state_dict()
+    if not isinstance(states, dict) or not states.keys() <= set(range(len(parameters))):
+        raise ValueError("the optimizer has other parameters")
+    for index, state in states.items():
+        _check_state(state, parameters[index], STATES[type(optimizer)])
+    optimizer.load_state_dict(own | {"state": states})
+    for group, before in zip(optimizer.param_groups, stored["param_groups"]):
+        if not is_number(before["lr"], low=0):
+            raise ValueError(f"a learning rate of {before['lr']!r}")
+        group["lr"] = float(before["lr"])
+
+
+def _check_state(state: dict, parameter: Tensor, known: list[set[str]]) -> None:
+    if not isinstance(state, dict) or state.keys() not in known:
+        raise ValueError(f"the optimizer stores {state if state is None else list(state)}")
+    for name, value in state.items():
+        shape = () if name == "step" else parameter.shape
+        if not torch.is_tensor(value) or value.shape != shape or not value.is_floating_point():
+            raise ValueError(f"{name} of the optimizer does not fit its parameter")
+        if not is_finite(value) or (name not in MEANS and (value < 0).any()):
+            raise ValueError(f"{name} of the optimizer is out of range")

@@ -1,0 +1,90 @@
+"""Training on the model's own frames without a roll-out in every step.
+
+At test time a frame is drawn from a predicted one, so that is what the model must learn to draw
+from. Rolling a window out for it makes the steps of a window wait for each other, and a short
+window never meets what errors have become after hundreds of frames. Here the latest prediction of
+every training frame is kept, and a step draws from the kept prediction of the frame before.
+Predictions are made from predictions, so their errors have the age of a roll-out that grows with
+the epochs; all steps are computed at once, and windows may be as short as two frames.
+
+After parallel scheduled sampling (Duckworth et al. 2019), which makes the predictions anew in
+passes before each step, where these are those of steps before.
+"""
+
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core import distributed
+from core.errors import UserError
+from data.store.shards import Shards
+from data.types import Batch, to_float
+from engine.evaluation.rollout import to_uint8
+
+
+def check_memory(frames: Tensor | Shards) -> None:
+    """Raise UserError where the predictions of so many frames do not fit into the host's memory.
+
+    Every process keeps all of them, and the first a copy while it saves.
+    """
+    copies = distributed.processes_here() + 1
+    if frames.device.type != "cpu" or not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if copies * frames.nbytes > memory:
+        raise UserError(
+            f"--replay keeps a prediction of every training frame in memory, {copies} times "
+            f"{frames.nbytes / 2**30:.1f} GiB here, which has {memory / 2**30:.1f}: --no-replay "
+            "rolls windows out instead"
+        )
+
+
+class Replay:
+    """The model's latest prediction of every training frame; the true frame until there is one."""
+
+    def __init__(self, frames: Tensor | Shards):
+        """Begin with the true frames, (N, H, W, C) uint8 on any device."""
+        self.frames = frames.to(frames.device) if isinstance(frames, Shards) else frames.clone()
+
+    def previous(
+        self, batch: Batch, teacher_forcing: Sequence[bool], stray: Tensor | None = None
+    ) -> Tensor:
+        """Return the frames to draw from, (B, T - 1, C, H, W): true where the flag is set.
+
+        stray (B,) bool: windows whose kept predictions are taken from the window before them in
+        the total batch.
+        """
+        true = batch.frames[:, :-1]
+        if all(teacher_forcing):
+            return true
+        index = batch.index[:-1]
+        if stray is not None:
+            before = distributed.gather(index, dim=1).roll(1, dims=1)
+            index = torch.where(stray, distributed.own_part(before.T).T, index)
+        kept = self._kept(index, true.device)
+        if batch.move is not None:
+            kept = batch.move.frames(kept)
+        if not any(teacher_forcing):
+            return kept
+        chosen = [true if forced else kept for forced in teacher_forcing]
+        return torch.stack([source[:, t] for t, source in enumerate(chosen)], dim=1)
+
+    def keep(self, batch: Batch, predictions: Tensor, finite: Tensor) -> None:
+        """Keep the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window.
+
+        Those of all processes, since another may draw the frame next; all keep the same. Where
+        `finite`, a boolean scalar, is not set, what was kept before stays.
+        """
+        index, home = batch.index[1:], self.frames.device
+        if batch.move is not None:
+            predictions, known = batch.move.back(predictions)
+            predictions = torch.where(known, predictions, self._kept(index, predictions.device))
+        index = distributed.gather(index, dim=1).to(home)  # (T-1, B of all)
+        pixels = distributed.gather(to_uint8(predictions).permute(1, 0, 3, 4, 2), dim=1).to(home)
+        self.frames[index] = torch.where(finite.to(home), pixels, self.frames[index])
+
+    def _kept(self, index: Tensor, device: torch.device) -> Tensor:
+        """Return the kept frames at (T, B) as (B, T, C, H, W) in [0, 1]."""
+        return to_float(self.frames[index].to(device)).permute(1, 0, 4, 2, 3)
