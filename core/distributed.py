@@ -244,9 +244,9 @@ class SyncedBatchNorm(_BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
             return super().forward(x)
-        return self._normalise(x)
+        return self._normalize(x)
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(x.dim())]
         count = world_size() * x.numel() // x.shape[1]
@@ -285,6 +285,6 @@ def synchronise_batch_norm(model: nn.Module) -> None:
                 synced._parameters, synced._buffers = layer._parameters, layer._buffers
                 # An exchange cannot be part of a compiled graph. Said here and not by a decorator,
                 # which would import the compiler, over a second, in every script.
-                synced._normalise = torch.compiler.disable(synced._normalise)
+                synced._normalize = torch.compiler.disable(synced._normalize)
                 synced.train(layer.training)
                 setattr(parent, name, synced)

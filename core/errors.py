@@ -49,9 +49,9 @@ def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def refuse(message: str) -> NoReturn:
-    """End with exit code 2 and one line; what a terminal would act on is spelt out."""
-    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    print(f"error: {''.join(spelt)}", file=sys.stderr)
+    """End with exit code 2 and one line; what a terminal would act on is spelled out."""
+    spelled = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(f"error: {''.join(spelled)}", file=sys.stderr)
     sys.exit(2)
 
 

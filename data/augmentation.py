@@ -18,7 +18,7 @@ from data.warp import Move, still_room
 RIGHT, DOWN = 12, 1  # pixels at most, either way
 LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
 TOGETHER = 4096  # frames that are compared with the room at a time
-PERSON = 40  # grey levels of difference from the room
+PERSON = 40  # gray levels of difference from the room
 
 
 class Augmentation:

@@ -36,7 +36,7 @@ def place(pixels: np.ndarray | Shards, device: torch.device) -> Tensor | Shards:
 
 
 def gather(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:
-    """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colours last in memory."""
+    """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colors last in memory."""
     pixels = frames[index]
     if device.type == "cuda" and not pixels.is_cuda:
         pixels = pixels.pin_memory()  # the copy then does not stop the host

@@ -1,11 +1,11 @@
-"""What the colours of the pose images mean: which side of the body a limb is on."""
+"""What the colors of the pose images mean: which side of the body a limb is on."""
 
 import torch
 from torch import Tensor
 
 # Hues in degrees, as the lab's pose images (and the demo's) have them: the right leg goes from
 # turquoise at the hip over green to yellow-green at the toes, the left one from pink over orange
-# to yellow; the right arm is blue, the left one sky blue. Trunk and head have one colour each.
+# to yellow; the right arm is blue, the left one sky blue. Trunk and head have one color each.
 LEGS = (-14.0, 174.0)  # a hue h and its partner add up to their sum
 LEFT_ARM = (180.0, 208.5)
 RIGHT_ARM = (208.5, 236.0)
@@ -13,10 +13,10 @@ ARM_STEP = 29.0  # between a place on the left arm and the same on the right one
 
 
 def swap_sides(poses: Tensor) -> Tensor:
-    """Give every left limb the colour of the right one and the reverse: (…, 3, H, W) in [0, 1].
+    """Give every left limb the color of the right one and the reverse: (…, 3, H, W) in [0, 1].
 
     A pixel keeps its brightness and saturation, so thin lines stay thin. Where limbs cross, their
-    mixed colours are taken for the limb of the nearest hue.
+    mixed colors are taken for the limb of the nearest hue.
     """
     red, green, blue = poses.unbind(dim=-3)
     value, least = poses.amax(dim=-3), poses.amin(dim=-3)
@@ -28,8 +28,8 @@ def swap_sides(poses: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
     )
     hue = _partner(60 * hue) / 60
-    colours = [(hue + n) % 6 for n in (5, 3, 1)]  # the hue's distance from red, green and blue
-    levels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in colours]
+    colors = [(hue + n) % 6 for n in (5, 3, 1)]  # the hue's distance from red, green and blue
+    levels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in colors]
     return torch.stack(levels, dim=-3)
 
 

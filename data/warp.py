@@ -1,7 +1,7 @@
 """Windows that were never filmed: the person mirrored, moved and leaned before a room that stays.
 
 A frame is taken for a still room and what stands before it. A pixel is as opaque as it differs
-from the room; what is opaque keeps its colour where it goes, what is not takes the colour of the
+from the room; what is opaque keeps its color where it goes, what is not takes the color of the
 room there, and keeps its difference, such as a shadow. Rows move as a whole and by whole pixels,
 so nothing is blurred, and frames and conditions move alike.
 """
@@ -70,7 +70,7 @@ class Move:
         return self._compose(frames, self.targets).clamp_(0, 1), self.returns
 
     def conditions(self, pictures: Tensor, blank: float = 1.0) -> Tensor:
-        """Move pictures on a blank ground, (B, T, C, H, W); colours stay as they are."""
+        """Move pictures on a blank ground, (B, T, C, H, W); colors stay as they are."""
         return _take(pictures, self.sources).masked_fill(~self.arrives, blank)
 
     def _compose(self, frames: Tensor, sources: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ Segment = tuple[int, int]  # first index, one past the last
 def segments(
     numbers: np.ndarray, cuts: Iterable[int] = (), holdout: tuple[int, int] | None = None
 ) -> list[Segment]:
-    """Split frames, given by their rising numbers, where two neighbours do not belong together.
+    """Split frames, given by their rising numbers, where two neighbors do not belong together.
 
     That is at a gap in the numbers, at each cut (the number that begins a new recording), and
     around the held-out numbers [A, B), which form no segment.

@@ -1,6 +1,6 @@
-"""Colours of the person: skin, hair, a striped shirt, trousers with a side stripe, under a lamp.
+"""Colors of the person: skin, hair, a striped shirt, trousers with a side stripe, under a lamp.
 
-N visible samples. Body axes are left, up, forward, in metres, from the origin of a body frame.
+N visible samples. Body axes are left, up, forward, in meters, from the origin of a body frame.
 """
 
 from typing import NamedTuple
@@ -28,16 +28,16 @@ class Surface(NamedTuple):
     body_place: np.ndarray  # (3, N) body axes
 
 
-def colours(surface):
-    """Lit colours (N, 3), 0 to 255."""
-    colour = np.empty((len(surface.along), 3), np.float32)
+def colors(surface):
+    """Lit colors (N, 3), 0 to 255."""
+    color = np.empty((len(surface.along), 3), np.float32)
     for material, paint in enumerate(PAINTS.values()):
         mine = surface.material == material
         if mine.any():
-            colour[mine] = paint(
+            color[mine] = paint(
                 surface.along[mine], surface.body_normal[:, mine], surface.body_place[:, mine]
             )
-    return np.clip(colour * _brightness(surface.normal)[:, None], 0, 255)
+    return np.clip(color * _brightness(surface.normal)[:, None], 0, 255)
 
 
 def _brightness(normal):
@@ -47,12 +47,12 @@ def _brightness(normal):
 
 
 def _paint(base, *layers):
-    """Lay colours over a base where their masks say so: (N, 3)."""
-    colour = np.empty((len(layers[0][0]), 3), np.float32)
-    colour[:] = base
+    """Lay colors over a base where their masks say so: (N, 3)."""
+    color = np.empty((len(layers[0][0]), 3), np.float32)
+    color[:] = base
     for mask, layer in layers:
-        colour[mask] = layer
-    return colour
+        color[mask] = layer
+    return color
 
 
 def _head(along, normal, place):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from demo.clothes import FRAMES, MATERIALS, Surface, colours
+from demo.clothes import FRAMES, MATERIALS, Surface, colors
 from demo.scene import (
     EYE_HEIGHT,
     FOCAL,
@@ -26,7 +26,7 @@ POINT = JOINT | {name: len(JOINTS) + index for index, name in enumerate(LANDMARK
 
 
 class Part(NamedTuple):
-    """A cone with round ends from one point to another; radii in metres."""
+    """A cone with round ends from one point to another; radii in meters."""
 
     start: str
     end: str
@@ -72,8 +72,8 @@ def draw_person(joints):
     if not seen.any():
         return studio
 
-    samples = np.zeros((*seen.shape, 4), np.float32)  # colour times coverage, coverage
-    samples[seen, :3] = colours(_surface(points, distance[seen] * rays()[:, seen], part[seen]))
+    samples = np.zeros((*seen.shape, 4), np.float32)  # color times coverage, coverage
+    samples[seen, :3] = colors(_surface(points, distance[seen] * rays()[:, seen], part[seen]))
     samples[seen, 3] = 1
     pixels = shrink(samples)
     return pixels[..., :3] + (1 - pixels[..., 3:]) * studio
@@ -158,8 +158,8 @@ def _hit_round_cone(ray, start, end, start_radius, end_radius):
     return np.where(np.isnan(hit), np.inf, hit)
 
 
-def _hit_ball(ray_centre, centre_squared, radius):
-    return ray_centre - np.sqrt(ray_centre * ray_centre - (centre_squared - radius * radius))
+def _hit_ball(ray_center, center_squared, radius):
+    return ray_center - np.sqrt(ray_center * ray_center - (center_squared - radius * radius))
 
 
 def _dot(planes, vector):

@@ -11,8 +11,8 @@ from demo.skeleton import CHANNELS, SIDES
 
 COLUMN = {name: column for column, name in enumerate(CHANNELS)}
 SMOOTHING = 3.0  # frames, the standard deviation that rounds the corners between moves
-STRIDE = 1.35  # metres of two steps
-SHORTEST_WALK = 1.1  # metres; a dance should not stay where it began
+STRIDE = 1.35  # meters of two steps
+SHORTEST_WALK = 1.1  # meters; a dance should not stay where it began
 
 STANDING = dict.fromkeys(CHANNELS, 0.0) | {
     f"{side}_{limb}": degrees
@@ -151,7 +151,7 @@ def _walk(rng, start, kind):
     turn = _turn(start, np.degrees(np.arctan2(dx, -dz)))
 
     distance = np.hypot(dx, dz)
-    speed = rng.uniform(0.040, 0.062)  # metres a frame
+    speed = rng.uniform(0.040, 0.062)  # meters a frame
     frames = round(distance / speed)
     progress = np.arange(1, frames + 1) / frames
     phase = 2 * np.pi * progress * max(1, round(distance / STRIDE))
@@ -175,7 +175,7 @@ def _in_view(row):
 
 
 def _edge(z):
-    """How far to either side the picture reaches at a distance z, in metres."""
+    """How far to either side the picture reaches at a distance z, in meters."""
     return 0.5 * WIDTH / FOCAL * z
 
 

@@ -21,7 +21,7 @@ SPIN = 0.35  # radians, the spread of its turn in a step
 TUMBLE = 0.30  # the probability that a pushed die falls on another face in a step
 ROLL = 0.10  # how much further it rolls then, at most
 
-COLOURS = {
+COLORS = {
     "red": (206, 44, 38),
     "blue": (38, 84, 196),
     "green": (32, 150, 74),
@@ -38,7 +38,7 @@ class Thing:
     place: np.ndarray  # (2,)
     angle: float
     size: float  # radius of the circle that stands for it when it is pushed
-    faces: tuple[str, ...]  # colours; the first lies on top
+    faces: tuple[str, ...]  # colors; the first lies on top
     round: bool
 
 
@@ -79,7 +79,7 @@ def lay(rng):
         size = rng.uniform(0.15, 0.21)
         place = rng.uniform(-0.75, 0.75, 2)
         if all(np.hypot(*(place - t.place)) > size + t.size + 0.05 for t in things):
-            faces = tuple(rng.permutation(list(COLOURS)).tolist())
+            faces = tuple(rng.permutation(list(COLORS)).tolist())
             is_round = rng.random() < 0.3
             faces = faces[:1] if is_round else faces
             things.append(Thing(place, rng.uniform(0, 2 * np.pi), size, faces, is_round))

@@ -10,8 +10,8 @@ WIDTH, HEIGHT = 128, 64  # picture, pixels
 SAMPLES = 3  # rays a pixel, each way
 FOCAL = 2.05 * HEIGHT  # pixels
 HORIZON = (0.5 * WIDTH, 0.41 * HEIGHT)  # the pixel straight ahead of the camera
-EYE_HEIGHT = 1.1  # metres
-WALL = 7.4  # metres from the camera
+EYE_HEIGHT = 1.1  # meters
+WALL = 7.4  # meters from the camera
 
 LIGHT = np.array([-0.55, 0.72, -0.42], np.float32)  # towards the light: left, above, in front
 LIGHT /= np.linalg.norm(LIGHT)
@@ -59,38 +59,38 @@ def empty_studio():
 
 
 def _first_hit(directions):
-    """Places of the empty studio, floor or wall, that rays (3, …) fall on: (3, …) in metres."""
-    x, y, _ = directions / directions[2]  # at one metre from the camera
+    """Places of the empty studio, floor or wall, that rays (3, …) fall on: (3, …) in meters."""
+    x, y, _ = directions / directions[2]  # at one meter from the camera
     z = EYE_HEIGHT / np.maximum(-y, EYE_HEIGHT / WALL)
     return np.stack([x * z, EYE_HEIGHT + y * z, z])
 
 
 def _wall(x, y):
-    """Colours at places of the wall, metres: (..., 3)."""
-    colour = np.full((*x.shape, 3), (196.0, 194.0, 186.0))
+    """Colors at places of the wall, meters: (..., 3)."""
+    color = np.full((*x.shape, 3), (196.0, 194.0, 186.0))
     seam = np.abs((x + 0.4) % 1.8 - 0.9) < 0.025
-    colour[seam] *= 0.86
-    colour[_box(x, y, (2.35, 3.25), (0.0, 2.05))] = (150, 176, 190)  # door
-    colour[_box(x, y, (2.45, 3.15), (0.1, 1.95))] = (172, 196, 206)
-    colour[_box(x, y, (-2.75, -1.75), (1.25, 2.15))] = (96, 92, 88)  # picture in its frame
-    colour[_box(x, y, (-2.67, -1.83), (1.33, 2.07))] = (232, 214, 160)
-    colour[_box(x, y, (-2.67, -1.83), (1.33, 1.60))] = (108, 150, 120)
-    colour[np.hypot(x + 2.05, y - 1.84) < 0.12] = (222, 110, 70)
-    colour[_box(x, y, (0.45, 0.60), (0.35, 0.50))] = (236, 236, 232)  # socket
-    colour[y < 0.14] = (120, 104, 92)  # skirting board
+    color[seam] *= 0.86
+    color[_box(x, y, (2.35, 3.25), (0.0, 2.05))] = (150, 176, 190)  # door
+    color[_box(x, y, (2.45, 3.15), (0.1, 1.95))] = (172, 196, 206)
+    color[_box(x, y, (-2.75, -1.75), (1.25, 2.15))] = (96, 92, 88)  # picture in its frame
+    color[_box(x, y, (-2.67, -1.83), (1.33, 2.07))] = (232, 214, 160)
+    color[_box(x, y, (-2.67, -1.83), (1.33, 1.60))] = (108, 150, 120)
+    color[np.hypot(x + 2.05, y - 1.84) < 0.12] = (222, 110, 70)
+    color[_box(x, y, (0.45, 0.60), (0.35, 0.50))] = (236, 236, 232)  # socket
+    color[y < 0.14] = (120, 104, 92)  # skirting board
     lamps = sum(np.exp(-(((x - lamp) / 0.9) ** 2) - ((2.75 - y) / 0.75) ** 2) for lamp in (-2, 0.9))
     side_light = 1.04 - 0.045 * x - 0.10 * (1 - np.clip(y / 1.6, 0, 1))
-    return np.clip(colour * (side_light * 0.93 + 0.30 * lamps)[..., None], 0, 255)
+    return np.clip(color * (side_light * 0.93 + 0.30 * lamps)[..., None], 0, 255)
 
 
 def _floor(x, z):
-    """Colours at places of the floor, metres: (..., 3)."""
-    colour = np.full((*x.shape, 3), (178.0, 158.0, 132.0))
+    """Colors at places of the floor, meters: (..., 3)."""
+    color = np.full((*x.shape, 3), (178.0, 158.0, 132.0))
     plank = np.floor(x / 0.45)
-    colour *= (1 + 0.05 * np.sin(plank * 12.9))[..., None]  # every plank its own shade
-    colour[np.abs(x / 0.45 - plank - 0.5) > 0.47] *= 0.88
+    color *= (1 + 0.05 * np.sin(plank * 12.9))[..., None]  # every plank its own shade
+    color[np.abs(x / 0.45 - plank - 0.5) > 0.47] *= 0.88
     gloss = np.exp(-(((x + 1.2) / 1.6) ** 2)) * np.clip((z - 3.0) / 4.4, 0, 1)
-    return np.clip(colour * (0.92 - 0.03 * x + 0.16 * gloss)[..., None], 0, 255)
+    return np.clip(color * (0.92 - 0.03 * x + 0.16 * gloss)[..., None], 0, 255)
 
 
 def _box(x, y, across, height):

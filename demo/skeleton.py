@@ -1,6 +1,6 @@
 """The skeleton: from the channels of a motion to the places of 25 joints.
 
-World axes, in metres: x to the right of the picture, y up from the floor, z away from the camera.
+World axes, in meters: x to the right of the picture, y up from the floor, z away from the camera.
 Body axes: left, up, forward. A body of heading 0 faces the camera; 90 faces the picture's right.
 Sizes: T frames, J joints (25).
 """
@@ -10,7 +10,7 @@ import numpy as np
 SIDES = ("right", "left")
 BODY_CHANNELS = ("x", "z", "heading", "lean", "tilt", "twist", "look", "nod")
 LIMB_CHANNELS = ("arm", "arm_out", "forearm", "forearm_out", "thigh", "thigh_out", "shank", "foot")
-# Places in metres, all others in degrees. `arm`, `thigh`, … swing forward from hanging straight
+# Places in meters, all others in degrees. `arm`, `thigh`, … swing forward from hanging straight
 # down, `…_out` swings away from the body.
 CHANNELS = BODY_CHANNELS + tuple(f"{side}_{limb}" for side in SIDES for limb in LIMB_CHANNELS)
 
@@ -22,7 +22,7 @@ JOINTS = (
 )
 JOINT = {name: index for index, name in enumerate(JOINTS)}
 
-# Lengths in metres, of an adult of 1.75 m.
+# Lengths in meters, of an adult of 1.75 m.
 SPINE, SHOULDER, UPPER_ARM, FOREARM, HAND = 0.50, 0.19, 0.29, 0.26, 0.13
 HIP, THIGH, SHANK, HEEL_DROP, HEEL_BACK, FOOT = 0.10, 0.43, 0.43, 0.06, 0.05, 0.19
 KNEE_THICKNESS, SOLE_THICKNESS = 0.07, 0.03
@@ -31,7 +31,7 @@ KNEE_THICKNESS, SOLE_THICKNESS = 0.07, 0.03
 def joints_of(motion):
     """Place the joints for a motion.
 
-    motion: (T, len(CHANNELS)). Returns (T, J, 3) in world metres, the lowest foot or knee of every
+    motion: (T, len(CHANNELS)). Returns (T, J, 3) in world meters, the lowest foot or knee of every
     frame resting on the floor.
     """
     channel = dict(zip(CHANNELS, motion.T, strict=True))
@@ -80,11 +80,11 @@ def _head(neck, angle):
     forward = _turned(0.0, -np.sin(nod), np.cos(nod), yaw)
     up = _turned(np.sin(angle["tilt"]), np.cos(nod), np.sin(nod), yaw)
     left = _turned(1.0, 0.0, 0.0, yaw)
-    centre = neck + 0.19 * up + 0.02 * forward
-    joints = {"nose": centre + 0.12 * forward - 0.01 * up}
+    center = neck + 0.19 * up + 0.02 * forward
+    joints = {"nose": center + 0.12 * forward - 0.01 * up}
     for side, sign in zip(SIDES, (-1, 1), strict=True):
-        joints[f"eye_{side}"] = centre + 0.09 * forward + sign * 0.04 * left + 0.035 * up
-        joints[f"ear_{side}"] = centre + sign * 0.10 * left
+        joints[f"eye_{side}"] = center + 0.09 * forward + sign * 0.04 * left + 0.035 * up
+        joints[f"ear_{side}"] = center + sign * 0.10 * left
     return joints
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.pushing import COLOURS, HAND
+from demo.pushing import COLORS, HAND
 
 SIZE = 64  # pixels of the picture, both ways
 SAMPLES = 4  # drawn so many times larger and averaged
@@ -35,8 +35,8 @@ def _wood():
     grain = np.sin(9 * y + 2.5 * np.sin(2.1 * x + 1.7 * plank)) * np.sin(31 * y + 3 * plank)
     shade = 1 + 0.05 * np.sin(plank * 12.9) + 0.03 * grain - 0.12 * np.maximum(abs(x), abs(y)) ** 6
     shade[np.abs((y + 1) / 0.4 - plank) < 0.03] *= 0.85
-    colour = shade[..., None] * np.array([206.0, 178.0, 138.0])
-    return Image.fromarray(colour.clip(0, 255).astype(np.uint8))
+    color = shade[..., None] * np.array([206.0, 178.0, 138.0])
+    return Image.fromarray(color.clip(0, 255).astype(np.uint8))
 
 
 def _pixels(places):
@@ -59,17 +59,17 @@ def _bar(pen, start, end, width, fill):
 
 
 def _draw_thing(pen, thing):
-    colour = COLOURS[thing.faces[0]]
-    dark = tuple(int(0.55 * c) for c in colour)
+    color = COLORS[thing.faces[0]]
+    dark = tuple(int(0.55 * c) for c in color)
     _disc(pen, thing.place + 0.35 * np.array(SHADOW), thing.size, (40, 30, 20, 70))
     if thing.round:
         _disc(pen, thing.place, thing.size, dark)
-        _disc(pen, thing.place - 0.02, 0.8 * thing.size, colour)
+        _disc(pen, thing.place - 0.02, 0.8 * thing.size, color)
         return
     corners = np.pi / 4 + np.pi / 2 * np.arange(4) + thing.angle
     square = np.stack([np.cos(corners), np.sin(corners)], axis=1) * thing.size
     pen.polygon(_pixels(thing.place + square), fill=dark)
-    pen.polygon(_pixels(thing.place - 0.02 + 0.8 * square), fill=colour)
+    pen.polygon(_pixels(thing.place - 0.02 + 0.8 * square), fill=color)
 
 
 def _draw_arm(pen, table):

@@ -3,7 +3,7 @@
 SVG (Denton & Fergus 2018) with its fixed prior, or its learned one, and a condition of K numbers
 for every step: condition t is what leads from frame t − 1 to frame t. (Spec lab5.)
 
-Dimensions: B batch, T frames of a window, 64×64 frames of 3 colours; g features of a frame,
+Dimensions: B batch, T frames of a window, 64×64 frames of 3 colors; g features of a frame,
 Z latent, K condition. Frames lie in [0, 1].
 """
 
@@ -275,7 +275,7 @@ def join(*features: Tensor) -> Tensor:
 
 
 def first_rows(pictures: Tensor, rows: int) -> Tensor:
-    """Take the first of (B, C, H, W), colours last in memory in the gradient as well.
+    """Take the first of (B, C, H, W), colors last in memory in the gradient as well.
 
     A plain slice fills its gradient up with zeros that lie the other way, and every sum with it
     would be reordered.

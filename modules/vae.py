@@ -1,6 +1,6 @@
 """The dance model: a conditional VAE that draws one frame from the frame before and a pose.
 
-Dimensions: B batch, T frames of a window, H×W frame size, 3 colours; F frame features,
+Dimensions: B batch, T frames of a window, H×W frame size, 3 colors; F frame features,
 L pose features, N latent channels, D fused features. Frames and poses lie in [0, 1].
 The method and its symbols are derived in docs/method.md.
 """
@@ -71,13 +71,13 @@ class CVAE(nn.Module):
     def __init__(self, config: CVAEConfig):
         super().__init__()
         F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
-        colours = 3 * config.patch**2  # C' below
+        colors = 3 * config.patch**2  # C' below
         self.config = config
-        self.frame_transformation = RGB_Encoder(colours, F)
-        self.label_transformation = Label_Encoder(colours, L)
+        self.frame_transformation = RGB_Encoder(colors, F)
+        self.label_transformation = Label_Encoder(colors, L)
         self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
         self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
-        self.Generator = Generator(D, colours)
+        self.Generator = Generator(D, colors)
         # What no pose tells and every frame shares: the room, place by place.
         self.scene = nn.Parameter(torch.zeros(L, *self.latent_shape[1:])) if config.scene else None
 
@@ -204,7 +204,7 @@ class CVAE(nn.Module):
         return features if self.scene is None else features + self.scene.to(features.dtype)
 
     def _to_patches(self, pictures: Tensor) -> Tensor:
-        """Space to depth, colours last in memory: (…, 3, H, W) → (…, C', H/P, W/P), C' = 3·P²."""
+        """Space to depth, colors last in memory: (…, 3, H, W) → (…, C', H/P, W/P), C' = 3·P²."""
         if self.config.patch == 1:
             return pictures
         flat = pixel_unshuffle(pictures.flatten(0, -4), self.config.patch)

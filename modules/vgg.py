@@ -123,7 +123,7 @@ class DecoderStage(nn.Module):
 
 
 def doubled_conv(x: Tensor, kernel: Tensor, folded: bool) -> Tensor:
-    """Convolve a picture doubled by nearest neighbours: (B, C, H, W) → (B, C_out, 2H, 2W).
+    """Convolve a picture doubled by nearest neighbors: (B, C, H, W) → (B, C_out, 2H, 2W).
 
     kernel: (C_out, C, 3, 3). Doubling is a transposed convolution by a 2×2 kernel of ones;
     `folded` into the 3×3 kernel it makes one transposed 4×4 convolution of stride 2, with the

@@ -1,6 +1,6 @@
 """Clips as text for the page: differences from frame to frame, deflated, base64.
 
-Exact where there is room. Else every value is off by at most `tolerance` grey levels: differences
+Exact where there is room. Else every value is off by at most `tolerance` gray levels: differences
 are taken from what the reader has got, in steps of 2·tolerance + 1, so that errors never add up
 (near-lossless coding, as in JPEG-LS, ISO/IEC 14495-1). `unpack` in page.js is the reader; its
 inflater comes with the browser.
@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-TOLERANCES = (0, 1, 2, 3, 5, 8)  # grey levels of 255
+TOLERANCES = (0, 1, 2, 3, 5, 8)  # gray levels of 255
 LEVEL = 6  # of zlib; 9 takes ten times as long and gains a twentieth
 
 

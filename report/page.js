@@ -55,8 +55,8 @@ async function unpack(id, frameBytes, tolerance) {
   return pixels;
 }
 
-/** A table of 256 colours from a list of [r, g, b] at equal distances. */
-function colourTable(stops) {
+/** A table of 256 colors from a list of [r, g, b] at equal distances. */
+function colorTable(stops) {
   return Array.from({ length: 256 }, (_, level) => {
     const at = (level / 255) * (stops.length - 1);
     const left = Math.min(Math.floor(at), stops.length - 2);
@@ -68,7 +68,7 @@ function colourTable(stops) {
 class Player {
   constructor(data) {
     this.data = data;
-    this.colours = colourTable(data.ramp);
+    this.colors = colorTable(data.ramp);
     this.frame = 0;
     this.playing = false;
     this.looping = true;
@@ -113,7 +113,7 @@ class Player {
     byId("runs").replaceChildren(
       ...runs.map((run) => {
         const on = !this.hidden.has(run.label);
-        const dot = make("span", { class: "dot", style: `color: ${this.colour(run)}` });
+        const dot = make("span", { class: "dot", style: `color: ${this.color(run)}` });
         const chip = make("button", { type: "button", class: "chip run-chip", "aria-pressed": on }, dot, run.label);
         chip.addEventListener("click", () => this.toggleRun(run));
         return chip;
@@ -137,7 +137,7 @@ class Player {
     this.openSequence(this.index);
   }
 
-  colour(run, series = 0) {
+  color(run, series = 0) {
     const place = this.data.labels.indexOf(run.label) + series;
     return `var(--c${place % 6})`;
   }
@@ -169,7 +169,7 @@ class Player {
       this.panels.push(...panels);
       const row = make("div", { class: "drawn" }, ...panels.map((panel) => panel.element));
       if (several) {
-        const dot = make("span", { class: "dot", style: `color: ${this.colour(run)}` });
+        const dot = make("span", { class: "dot", style: `color: ${this.color(run)}` });
         row.prepend(make("p", { class: "run-name" }, dot, run.label));
       }
       return row;
@@ -190,7 +190,7 @@ class Player {
     const element = make("figure", { class: "panel" }, canvas, caption);
     if (truth !== null) {
       score.textContent = `0 to ${this.data.errorScale}`;
-      element.append(make("div", { class: "scale", title: "grey levels of 255" }));
+      element.append(make("div", { class: "scale", title: "gray levels of 255" }));
     }
     const context = canvas.getContext("2d");
     return { element, canvas, context, score, blob, clip, truth, picture: context.createImageData(width, height) };
@@ -231,7 +231,7 @@ class Player {
         if (true_) {
           const error = Math.abs(pixels[i] - true_[i]) + Math.abs(pixels[i + 1] - true_[i + 1]) + Math.abs(pixels[i + 2] - true_[i + 2]);
           const level = Math.min(255, Math.round((error / 3 / this.data.errorScale) * 255));
-          [out[o], out[o + 1], out[o + 2]] = this.colours[level];
+          [out[o], out[o + 1], out[o + 2]] = this.colors[level];
         } else {
           out[o] = pixels[i];
           out[o + 1] = pixels[i + 1];
@@ -307,7 +307,7 @@ class Player {
         if (drawn < 0 && this.series.some((one) => one.base && one.name === name)) return; // once is enough
         const label = run.clips.length > 1 || drawn < 0 ? name : run.label;
         const own = this.sequence.runs.length > 1 && run.clips.length > 1 ? `${run.label}, ${name}` : label;
-        this.series.push({ name, label: own, values, base: drawn < 0, colour: this.colour(run, Math.max(0, drawn)), weak: run.weak[metric]?.[name] ?? [] });
+        this.series.push({ name, label: own, values, base: drawn < 0, color: this.color(run, Math.max(0, drawn)), weak: run.weak[metric]?.[name] ?? [] });
       });
     }
     const all = this.series.flatMap((one) => one.values.filter((value) => value !== null));
@@ -330,19 +330,19 @@ class Player {
     if (given > 1) svg.append(draw("rect", { class: "given-part", x: this.x(0), y: box.top, width: this.x(given - 1) - this.x(0), height: floor - box.top }));
     for (const one of [...this.series].sort((a, b) => b.base - a.base)) {
       const path = draw("path", { d: linePath(one.values, this.x, this.y), class: one.base ? "base" : "" });
-      if (!one.base) path.style.stroke = one.colour;
+      if (!one.base) path.style.stroke = one.color;
       svg.append(path);
       for (const frame of one.weak) {
         const [x, y] = [this.x(frame), this.y(one.values[frame])];
         const mark = draw("path", { d: `M${x - 5} ${y - 11}h10L${x} ${y - 3}z`, class: "weak" });
-        mark.style.fill = one.colour;
+        mark.style.fill = one.color;
         svg.append(mark);
       }
     }
     this.hand = draw("line", { class: "hand", y1: box.top, y2: floor });
     this.dots = this.series.filter((one) => !one.base).map((one) => {
       const dot = draw("circle", { r: 4 });
-      dot.style.fill = one.colour;
+      dot.style.fill = one.color;
       return { dot, one };
     });
     svg.append(this.hand, ...this.dots.map(({ dot }) => dot));
@@ -352,7 +352,7 @@ class Player {
     byId("legend").replaceChildren(
       ...[...this.series].sort((a, b) => a.base - b.base).map((one) => {
         const swatch = make("i", { class: one.base ? "base" : "" });
-        if (!one.base) swatch.style.color = one.colour;
+        if (!one.base) swatch.style.color = one.color;
         one.readout = make("span");
         one.unit = unit;
         return make("span", {}, swatch, one.label, one.readout);

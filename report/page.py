@@ -39,11 +39,11 @@ CAPTIONS = {
         "Rolled out from frame 0 as in a test. Large dots: the best epoch.",
     ),
 }
-# The figures' colours in the page are its own, so that they follow light and dark.
+# The figures' colors in the page are its own, so that they follow light and dark.
 THEMED = {
-    **{colour.lower(): f"var(--c{k})" for k, colour in enumerate(style.COLOURS)},
+    **{color.lower(): f"var(--c{k})" for k, color in enumerate(style.COLORS)},
     style.INK.lower(): "var(--ink)",
-    style.GREY.lower(): "var(--soft)",
+    style.GRAY.lower(): "var(--soft)",
     style.RULE.lower(): "var(--rule)",
     style.PAPER.lower(): "none",
 }
@@ -69,11 +69,11 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
         explained = "Frames are shown exactly as they were drawn."
         if tolerance:
             explained = (
-                f"To keep this file small, colours may be off by {tolerance} of 255 grey levels; "
+                f"To keep this file small, colors may be off by {tolerance} of 255 gray levels; "
                 "scores are those of the exact frames."
             )
         explained += (
-            f" Difference: mean over the colours, black is 0, the brightest {ERROR_SCALE} grey "
+            f" Difference: mean over the colors, black is 0, the brightest {ERROR_SCALE} gray "
             "levels or more. Green frame: given to the model; orange: predicted by it."
         )
         parts["player"] = _file("player.html").replace("{{explained}}", html.escape(explained))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
 from report.style import (
-    GREY,
+    GRAY,
     INK,
     UNITS,
     WIDTH,
@@ -26,8 +26,8 @@ WEAK_SPOTS = 3  # marked in a sequence
 DRIFT_WIDTH = 100  # frames that a point of the drift curve is averaged over
 STRIP_MOMENTS = 8
 GAP = 2  # clear pixels between the pictures of a strip
-ERROR_SCALE = 64  # grey levels at the top of an error picture's colours
-ERROR_COLOURS = "magma"
+ERROR_SCALE = 64  # gray levels at the top of an error picture's colors
+ERROR_COLORS = "magma"
 
 
 def rollout_figures(
@@ -57,7 +57,7 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
             for baseline in first.baselines:
                 if baseline in first.scores.get(metric, {}):
                     values = first.scores[metric][baseline]
-                    axis.plot(values, color=GREY, lw=1, ls="--", label=baseline)
+                    axis.plot(values, color=GRAY, lw=1, ls="--", label=baseline)
             means = []
             for line, label, values in _series(of_runs, metric):
                 axis.plot(values, **line | {"lw": 1}, label=label)
@@ -97,7 +97,7 @@ def drift(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
     axis = figure.subplots()
     lines = line_styles()
     for label, (series, is_baseline) in curves.items():
-        line = {"color": GREY, "ls": "--", "lw": 1} if is_baseline else next(lines)
+        line = {"color": GRAY, "ls": "--", "lw": 1} if is_baseline else next(lines)
         axis.plot(*drift_curve(series), **line, marker=".", ms=8, label=label)
     width = _piece(max(len(values) for series, _ in curves.values() for values in series))
     label_axis(axis, "", f"PSNR (dB), mean over {width} frames", "frame")
@@ -136,14 +136,14 @@ def weak_spots(values: np.ndarray) -> list[int]:
         return [int(scored[values[scored].argmin()])] if len(scored) else []
     known = values[scored]
     smooth = np.convolve(known, np.full(WEAK_WIDTH, 1 / WEAK_WIDTH), "valid")
-    centres = scored[WEAK_WIDTH // 2 :][: len(smooth)]
+    centers = scored[WEAK_WIDTH // 2 :][: len(smooth)]
     spots: list[int] = []
     for index in smooth.argsort(kind="stable"):
-        centre = int(centres[index])
+        center = int(centers[index])
         if len(spots) == WEAK_SPOTS or smooth[index] >= known.mean():
             break
-        if all(abs(centre - spot) >= len(values) / 10 for spot in spots):
-            spots.append(centre)
+        if all(abs(center - spot) >= len(values) / 10 for spot in spots):
+            spots.append(center)
     return spots
 
 
@@ -184,22 +184,22 @@ def strip(of_runs: dict[str, Rollout], times: Sequence[int] | None = None) -> Fi
     axis.spines[:].set_visible(False)
     if any(TRUTH in rollout.clips for rollout in of_runs.values()):
         figure.colorbar(
-            ScalarMappable(Normalize(0, ERROR_SCALE), ERROR_COLOURS),
+            ScalarMappable(Normalize(0, ERROR_SCALE), ERROR_COLORS),
             ax=axis,
             location="bottom",
             shrink=0.4,
             aspect=40,
             fraction=min(0.15, 0.5 / tall),
             pad=0.1 / tall,
-            label="error: mean absolute difference of the colours (grey levels of 255)",
+            label="error: mean absolute difference of the colors (gray levels of 255)",
         )
     return figure
 
 
 def error_ramp(stops: int = 12) -> list[tuple[int, int, int]]:
-    """Return the colours of errors, from none to the brightest, as 0 to 255."""
-    colours = matplotlib.colormaps[ERROR_COLOURS](np.linspace(0, 1, stops))[:, :3]
-    return [tuple(int(value) for value in row) for row in (colours * 255).round()]
+    """Return the colors of errors, from none to the brightest, as 0 to 255."""
+    colors = matplotlib.colormaps[ERROR_COLORS](np.linspace(0, 1, stops))[:, :3]
+    return [tuple(int(value) for value in row) for row in (colors * 255).round()]
 
 
 def _opaque(pictures: np.ndarray) -> np.ndarray:
@@ -207,9 +207,9 @@ def _opaque(pictures: np.ndarray) -> np.ndarray:
 
 
 def _error(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the mean absolute difference of the colours as pictures (moments, H, W, 4)."""
+    """Return the mean absolute difference of the colors as pictures (moments, H, W, 4)."""
     error = np.abs(frames.astype(np.int16) - truth).mean(axis=-1)
-    return matplotlib.colormaps[ERROR_COLOURS](np.minimum(error / ERROR_SCALE, 1.0))
+    return matplotlib.colormaps[ERROR_COLORS](np.minimum(error / ERROR_SCALE, 1.0))
 
 
 def _is_scored(rollout: Rollout) -> bool:

@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from report.style import BLUE, DASHES, GREEN, GREY, UNITS, VERMILION, WIDTH, Figure, style
+from report.style import BLUE, DASHES, GRAY, GREEN, UNITS, VERMILION, WIDTH, Figure, style
 
 LINES = {
     "best": ("best of {}", BLUE, DASHES[0]),
     "mean": ("mean of {}", VERMILION, DASHES[1]),
     "posterior": ("posterior (sees the truth)", GREEN, DASHES[2]),
-    "copy_last": ("copy the last known frame", GREY, DASHES[3]),
+    "copy_last": ("copy the last known frame", GRAY, DASHES[3]),
 }
 
 
@@ -18,12 +18,12 @@ def sample_steps(table: pd.DataFrame, samples: int) -> Figure:
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         axes = figure.subplots(1, len(UNITS))
         for axis, (metric, unit) in zip(axes, UNITS.items()):
-            for of, (label, colour, dashes) in LINES.items():
+            for of, (label, color, dashes) in LINES.items():
                 rows = table[(table["metric"] == metric) & (table["of"] == of)]
-                line = {"color": colour, "ls": dashes, "label": label.format(samples)}
+                line = {"color": color, "ls": dashes, "label": label.format(samples)}
                 axis.plot(rows["frame"], rows["mean"], **line)
                 axis.fill_between(
-                    rows["frame"], rows["low"], rows["high"], color=colour, alpha=0.15, lw=0
+                    rows["frame"], rows["low"], rows["high"], color=color, alpha=0.15, lw=0
                 )
             axis.set_xlabel("frame")
             axis.set_ylabel(unit)

@@ -1,7 +1,7 @@
 """How figures look and how they are written.
 
-Colours are Okabe & Ito's, which colour-blind readers tell apart; lines differ in their dashes too,
-so that a print in grey is enough. matplotlib is imported in this folder and nowhere else.
+Colors are Okabe & Ito's, which color-blind readers tell apart; lines differ in their dashes too,
+so that a print in gray is enough. matplotlib is imported in this folder and nowhere else.
 """
 
 import io
@@ -24,12 +24,12 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     *("#0072B2", "#D55E00", "#009E73"),
     *("#CC79A7", "#E69F00", "#56B4E9"),
 )
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-INK, GREY, RULE, PAPER = "#1A1A1A", "#767676", "#DDDDDD", "#FFFFFF"
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, GRAY, RULE, PAPER = "#1A1A1A", "#767676", "#DDDDDD", "#FFFFFF"
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 STYLE = {
     "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.facecolor": "none",
     "axes.formatter.useoffset": False,
     "axes.grid": True,
@@ -50,10 +50,10 @@ STYLE = {
     "svg.fonttype": "none",  # text stays text: to search, to select, in the page's own type
     "text.color": INK,
     "text.parse_math": False,  # a run may be called a$b
-    "xtick.color": GREY,
+    "xtick.color": GRAY,
     "xtick.labelcolor": INK,
     "xtick.labelsize": 8,
-    "ytick.color": GREY,
+    "ytick.color": GRAY,
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8,
 }
@@ -81,10 +81,10 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def line_styles() -> Iterator[dict]:
-    """Yield a line style for each run: colours first, and with each the next dashes."""
+    """Yield a line style for each run: colors first, and with each the next dashes."""
     for index in itertools.count():
-        dashes = DASHES[(index + index // len(COLOURS)) % len(DASHES)]
-        yield {"color": COLOURS[index % len(COLOURS)], "ls": dashes}
+        dashes = DASHES[(index + index // len(COLORS)) % len(DASHES)]
+        yield {"color": COLORS[index % len(COLORS)], "ls": dashes}
 
 
 def dots(epochs: np.ndarray) -> dict:

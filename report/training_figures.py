@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from report.rollouts import COPIED
 from report.runs import Record
 from report.style import (
-    GREY,
+    GRAY,
     UNITS,
     WIDTH,
     dots,
@@ -152,7 +152,7 @@ def validation(records: Sequence[Record]) -> Figure | None:
             dashes = "--" if baseline in COPIED else ":"
             column = f"{name}_{baseline}_psnr"
             for value in sorted({v for record in records for v in record.column(column)[1]}):
-                row[0].axhline(value, color=GREY, ls=dashes, lw=1, label=words)
+                row[0].axhline(value, color=GRAY, ls=dashes, lw=1, label=words)
                 row[0].annotate(
                     f"{words} {value:.2f}",
                     (1, value),
@@ -160,7 +160,7 @@ def validation(records: Sequence[Record]) -> Figure | None:
                     ha="right",
                     va="bottom",
                     fontsize=7.5,
-                    color=GREY,
+                    color=GRAY,
                 )
     outer_labels(grid)
     return with_legend(figure, list(grid.flat))

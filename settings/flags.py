@@ -178,7 +178,7 @@ def _add_shared_flags(parser: ArgumentParser) -> None:
     )
     add("--patch", type=int, choices=[1, 2, 4], default=1, help="space to depth before networks")
 
-    add = parser.add_argument_group("optimisation").add_argument
+    add = parser.add_argument_group("optimization").add_argument
     add("--num_epoch", "--niter", type=count, default=70, help="epochs; the schedules span them")
     add(
         "--minutes",

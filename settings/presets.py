@@ -3,7 +3,7 @@
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
 # The lab's networks in batches of many short windows that draw from kept predictions, some of them
-# strays; people in places and poses never filmed; what all frames share is learnt by place; the
+# strays; people in places and poses never filmed; what all frames share is learned by place; the
 # latent stays near its prior.
 RECIPE = {
     "replay": True,

@@ -45,7 +45,7 @@ def add_robot_flags(parser: ArgumentParser) -> None:
         "--prior",
         choices=["fixed", "learned"],
         default="fixed",
-        help="of the latent: N(0, I), or a Gaussian learnt from the frames before",
+        help="of the latent: N(0, I), or a Gaussian learned from the frames before",
     )
     add(
         "--no_condition",

@@ -62,9 +62,9 @@ def test_a_mirrored_pose_is_the_pose_of_the_mirrored_body():
 
 
 @pytest.mark.parametrize("name", ["elbow", "wrist", "knee", "ankle", "toe"])
-def test_every_limb_takes_the_colour_of_its_partner(name):
+def test_every_limb_takes_the_color_of_its_partner(name):
     right, left = (
-        torch.tensor(next(colour for _, end, colour in LIMBS if end == f"{name}_{side}")) / 255
+        torch.tensor(next(color for _, end, color in LIMBS if end == f"{name}_{side}")) / 255
         for side in ("right", "left")
     )
     for one, other in ((right, left), (left, right)):
@@ -72,10 +72,10 @@ def test_every_limb_takes_the_colour_of_its_partner(name):
         assert (swapped - other).abs().sum() < 0.45 * (one - other).abs().sum()
 
 
-def test_trunk_and_blank_keep_their_colour_and_swapping_twice_is_nothing():
+def test_trunk_and_blank_keep_their_color_and_swapping_twice_is_nothing():
     trunk, blank = torch.tensor([120, 90, 255]) / 255, torch.ones(3)
-    for colour in (trunk, blank):
-        torch.testing.assert_close(swap_sides(colour[:, None, None])[:, 0, 0], colour)
+    for color in (trunk, blank):
+        torch.testing.assert_close(swap_sides(color[:, None, None])[:, 0, 0], color)
     leg = torch.tensor([50, 235, 100]) / 255
     twice = swap_sides(swap_sides(leg[:, None, None]))[:, 0, 0]
     torch.testing.assert_close(twice, leg)
@@ -85,7 +85,7 @@ def test_trunk_and_blank_keep_their_colour_and_swapping_twice_is_nothing():
 
 
 def test_moving_is_that_of_a_slow_reference():
-    """Pixel by pixel: the opaque keeps its colour, the rest its difference from the room."""
+    """Pixel by pixel: the opaque keeps its color, the rest its difference from the room."""
     room, frames = room_and_frames()
     mirrored, down = [True, False, False], [1, -2, 0]
     moved = some_move(room).frames(frames)

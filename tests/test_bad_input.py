@@ -200,7 +200,7 @@ def test_true_frames_and_held_out_pieces_that_are_not_there(refused, root, ours,
 
 
 def test_a_folder_whose_name_is_not_text_trains_and_goes_on(root, tmp_path):
-    """Names are bytes: what the terminal cannot show is spelt out, and what is stored loads."""
+    """Names are bytes: what the terminal cannot show is spelled out, and what is stored loads."""
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/=\xff\n\x1b[2J"))
     root.rename(odd)
     for epochs in ("1", "2"):

@@ -26,11 +26,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + checksum
 
 
-def png(rows: np.ndarray, depth: int, colour: int, extra: bytes = b"", claims=None) -> bytes:
-    """Write a PNG by its specification: rows (H, bytes a row), bit depth, colour type."""
-    width = rows.shape[1] * 8 // (depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour])
+def png(rows: np.ndarray, depth: int, color: int, extra: bytes = b"", claims=None) -> bytes:
+    """Write a PNG by its specification: rows (H, bytes a row), bit depth, color type."""
+    width = rows.shape[1] * 8 // (depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color])
     size = claims or (width, len(rows))
-    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 9)
     parts = chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
@@ -51,35 +51,35 @@ RNG = np.random.default_rng(5)
 DEEP = RNG.integers(0, 65536, (12, 12, 4), dtype=np.uint16)
 LEVELS = RNG.integers(0, 256, (12, 12, 4), dtype=np.uint8)
 HIGH = (DEEP >> 8).astype(np.uint8)
-COLOURS = RNG.integers(0, 256, (256, 3), dtype=np.uint8)
+COLORS = RNG.integers(0, 256, (256, 3), dtype=np.uint8)
 FLAT = np.full((12, 12), 2, np.uint8)
 PLAIN = png(LEVELS[..., :3].reshape(12, -1), 8, 2)
 
-HANDLED = {  # pictures, and the colours they must be read as
+HANDLED = {  # pictures, and the colors they must be read as
     "palette": (
-        png(LEVELS[..., 0], 8, 3, chunk(b"PLTE", COLOURS.tobytes())),
-        COLOURS[LEVELS[..., 0]],
+        png(LEVELS[..., 0], 8, 3, chunk(b"PLTE", COLORS.tobytes())),
+        COLORS[LEVELS[..., 0]],
     ),
     "palette with transparency": (
-        png(LEVELS[..., 0], 8, 3, chunk(b"PLTE", COLOURS.tobytes()) + chunk(b"tRNS", bytes(9))),
-        COLOURS[LEVELS[..., 0]],
+        png(LEVELS[..., 0], 8, 3, chunk(b"PLTE", COLORS.tobytes()) + chunk(b"tRNS", bytes(9))),
+        COLORS[LEVELS[..., 0]],
     ),
-    "grey": (png(LEVELS[..., 0], 8, 0), LEVELS[..., [0, 0, 0]]),
-    "grey with a transparent level": (
+    "gray": (png(LEVELS[..., 0], 8, 0), LEVELS[..., [0, 0, 0]]),
+    "gray with a transparent level": (
         png(LEVELS[..., 0], 8, 0, chunk(b"tRNS", b"\0\7")),
         LEVELS[..., [0, 0, 0]],
     ),
-    "grey of 16 bits": (png(big_endian(DEEP[..., :1]), 16, 0), HIGH[..., [0, 0, 0]]),
-    "grey of 16 bits, alpha": (png(big_endian(DEEP[..., :2]), 16, 4), HIGH[..., [0, 0, 0]]),
-    "colours of 16 bits": (png(big_endian(DEEP[..., :3]), 16, 2), HIGH[..., :3]),
-    "colours of 16 bits, alpha": (png(big_endian(DEEP), 16, 6), HIGH[..., :3]),
+    "gray of 16 bits": (png(big_endian(DEEP[..., :1]), 16, 0), HIGH[..., [0, 0, 0]]),
+    "gray of 16 bits, alpha": (png(big_endian(DEEP[..., :2]), 16, 4), HIGH[..., [0, 0, 0]]),
+    "colors of 16 bits": (png(big_endian(DEEP[..., :3]), 16, 2), HIGH[..., :3]),
+    "colors of 16 bits, alpha": (png(big_endian(DEEP), 16, 6), HIGH[..., :3]),
     "alpha": (png(LEVELS.reshape(12, -1), 8, 6), LEVELS[..., :3]),
     "one bit": (
         png(np.packbits(LEVELS[:, :8, 0] & 1, axis=1), 1, 0),
         (255 * (LEVELS[:, :8, 0] & 1))[..., None].repeat(3, -1),
     ),
     "a text that is small": (PLAIN[:33] + chunk(b"tEXt", b"a\0b") + PLAIN[33:], LEVELS[..., :3]),
-    "a JPEG of grey": (saved(Image.fromarray(FLAT), "JPEG"), FLAT[..., None].repeat(3, -1)),
+    "a JPEG of gray": (saved(Image.fromarray(FLAT), "JPEG"), FLAT[..., None].repeat(3, -1)),
     # In CMYK the channels are ink: light = 255 − ink, times what black leaves.
     "a JPEG of CMYK": (
         saved(Image.new("CMYK", (12, 12), (55, 155, 255, 0)), "JPEG", quality=100),
@@ -106,7 +106,7 @@ HANDLED = {  # pictures, and the colours they must be read as
 
 
 @pytest.mark.parametrize("case", HANDLED)
-def test_odd_pictures_are_read_as_the_colours_they_hold(tmp_path, case):
+def test_odd_pictures_are_read_as_the_colors_they_hold(tmp_path, case):
     data, expected = HANDLED[case]
     (tmp_path / "0.png").write_bytes(data)
     found = read_frame(tmp_path / "0.png", *expected.shape[:2])
@@ -131,7 +131,7 @@ REFUSED = {
     "a text of 30 MB in 30 kB": PLAIN[:33] + chunk(b"zTXt", b"a\0\0" + ZEROS) + PLAIN[33:],
     "a profile of 30 MB": PLAIN[:33] + chunk(b"iCCP", b"a\0\0" + ZEROS) + PLAIN[33:],
     "international text": PLAIN[:33] + chunk(b"iTXt", b"a\0\1\0\0\0" + ZEROS) + PLAIN[33:],
-    "an unknown colour type": turned(PLAIN, range(25, 26)),
+    "an unknown color type": turned(PLAIN, range(25, 26)),
     "a GIF": saved(Image.new("P", (8, 8)), "GIF"),
     "a TIFF": saved(Image.new("RGB", (8, 8)), "TIFF"),
     "a BMP": saved(Image.new("RGB", (8, 8)), "BMP"),

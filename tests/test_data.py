@@ -28,11 +28,11 @@ CPU = torch.device("cpu")
 
 
 def coded_pictures(folder, numbers, offset=0, name="{}.png"):
-    """Pictures of one colour each, from which their number can be told."""
+    """Pictures of one color each, from which their number can be told."""
     folder.mkdir(parents=True)
     for number in numbers:
-        colour = (number + offset, 2 * number % 256, 255 - number)
-        Image.new("RGB", (64, 32), colour).save(folder / name.format(number))
+        color = (number + offset, 2 * number % 256, 255 - number)
+        Image.new("RGB", (64, 32), color).save(folder / name.format(number))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def coded_root(tmp_path):
 
 
 def numbers_in(pictures):
-    """The numbers of coded pictures (…, 3, H, W), checked to be of one colour each."""
+    """The numbers of coded pictures (…, 3, H, W), checked to be of one color each."""
     levels = (pictures * 255).round().long() if pictures.is_floating_point() else pictures.long()
     assert (levels == levels[..., :1, :1]).all()
     red, _, blue = levels[..., 0, 0].unbind(-1)
@@ -146,22 +146,22 @@ def test_decoded_frames_are_those_of_torchvision(tmp_path, size):
 
 
 def test_odd_pictures_become_rgb(tmp_path):
-    """Palette, grey in 1, 8 and 16 bits, alpha in three ways; the colours survive."""
+    """Palette, gray in 1, 8 and 16 bits, alpha in three ways; the colors survive."""
     rng = np.random.default_rng(1)
-    colours = noise_picture(rng, (64, 32))
-    grey = colours.convert("L")
-    palette = colours.quantize(16)
+    colors = noise_picture(rng, (64, 32))
+    gray = colors.convert("L")
+    palette = colors.quantize(16)
     deep = rng.integers(0, 65536, (32, 64), dtype=np.uint16)
     alpha = Image.fromarray(rng.integers(0, 256, (32, 64), dtype=np.uint8))
-    with_alpha, grey_alpha = colours.copy(), Image.merge("LA", (grey, alpha))
+    with_alpha, gray_alpha = colors.copy(), Image.merge("LA", (gray, alpha))
     with_alpha.putalpha(alpha)
-    bits = grey.point(lambda level: 255 * (level > 127)).convert("1")
+    bits = gray.point(lambda level: 255 * (level > 127)).convert("1")
     cases = {
         "palette": (palette, palette.convert("RGB")),
-        "grey": (grey, Image.merge("RGB", (grey,) * 3)),
+        "gray": (gray, Image.merge("RGB", (gray,) * 3)),
         "bits": (bits, Image.merge("RGB", (bits.convert("L"),) * 3)),
-        "alpha": (with_alpha, colours),
-        "grey_alpha": (grey_alpha, Image.merge("RGB", (grey,) * 3)),
+        "alpha": (with_alpha, colors),
+        "gray_alpha": (gray_alpha, Image.merge("RGB", (gray,) * 3)),
     }
     for name, (image, expected) in cases.items():
         image.save(tmp_path / f"{name}.png")

@@ -79,7 +79,7 @@ def test_another_seed_and_every_sequence_move_otherwise():
 
 def test_motion_is_smooth_and_stands_on_the_floor():
     joints = recording(0, "train", 0, 600)
-    assert np.abs(np.diff(joints, axis=0)).max() < 0.2  # metres a frame: 6 m/s, a swung hand
+    assert np.abs(np.diff(joints, axis=0)).max() < 0.2  # meters a frame: 6 m/s, a swung hand
     assert np.abs(np.diff(joints, n=2, axis=0)).max() < 0.05
     assert 0 <= joints[..., 1].min() < 0.05
     assert joints[..., 2].min() > 1  # in front of the camera

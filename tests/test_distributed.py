@@ -193,7 +193,7 @@ def test_every_window_once_an_epoch(settings, dance_root, monkeypatch):
     assert len(found) == len(set(found)) == 12  # of 14; what makes no whole batch is left out
 
 
-def normalise(batch: torch.Tensor, folder: Path) -> None:
+def normalize(batch: torch.Tensor, folder: Path) -> None:
     with distributed.joined():
         wide = torch.promote_types(batch.dtype, torch.float32)  # as under autocast
         layer = nn.Sequential(nn.BatchNorm2d(3, dtype=wide))
@@ -223,9 +223,9 @@ def test_batch_norm_takes_the_statistics_of_the_total_batch(tmp_path, dtype, tol
     far = 3 if dtype == torch.bfloat16 else 300
     batch = far + torch.randn(4, 3, 6, 5, generator=torch.Generator().manual_seed(1))
     batch = batch.to(dtype)
-    assert join(start_ranks(2, normalise, batch, tmp_path)) == [0, 0]
+    assert join(start_ranks(2, normalize, batch, tmp_path)) == [0, 0]
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2)]
-    normalise(batch, tmp_path)
+    normalize(batch, tmp_path)
     whole = torch.load(tmp_path / "0.pt", weights_only=False)
     close = {"rtol": tolerance, "atol": tolerance}
     for index in range(4):

@@ -38,7 +38,7 @@ def test_bf16_rolls_out_within_its_rounding():
     for compute in (Compute(CPU), Compute(CPU, bf16=True)):
         model = compute.prepare(tiny()).eval()
         frames.append(roll_out(model, [clip], compute=compute)[0].float())
-    assert (frames[0] - frames[1]).abs().max() <= 4  # grey levels
+    assert (frames[0] - frames[1]).abs().max() <= 4  # gray levels
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
@@ -96,7 +96,7 @@ def test_a_captured_roll_out_is_the_one_of_the_cpu():
         compute = Compute(device)
         model = compute.prepare(tiny()).eval()
         frames.append(roll_out(model, [clip], compute=compute, z="mean")[0].float())
-    assert (frames[0] - frames[1]).abs().max() <= 2  # grey levels
+    assert (frames[0] - frames[1]).abs().max() <= 2  # gray levels
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")

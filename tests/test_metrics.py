@@ -56,7 +56,7 @@ def test_psnr_is_capped_at_100_and_falls_to_0(rng):
     predicted = true.clone()
     predicted[1] = noisy(rng, true[1:2], 20)[0]
     found = psnr_by_frame(predicted, true)
-    assert found[[0, 2]].tolist() == [100, 100]  # the neighbours of a bad frame stay perfect
+    assert found[[0, 2]].tolist() == [100, 100]  # the neighbors of a bad frame stay perfect
     assert 20 < found[1] < 35
 
 
@@ -194,7 +194,7 @@ def brute_force(wanted, poses):
     return np.argmin(distances, axis=1)
 
 
-def colours_last(images):
+def colors_last(images):
     return images.permute(0, 2, 3, 1).numpy()
 
 
@@ -204,9 +204,9 @@ def test_nearest_pose_is_that_of_brute_force(rng, known):
     conditions = torch.from_numpy(rng.integers(0, 256, (6, 3, 2, 3), dtype=np.uint8))
     clip = Clip("a", conditions[:1] // 2, conditions)
     found = nearest_pose_prediction(clip, frames, poses)
-    expected = frames[brute_force(colours_last(conditions).astype(np.int64), poses)]
+    expected = frames[brute_force(colors_last(conditions).astype(np.int64), poses)]
     assert torch.equal(found[0], clip.frames[0])
-    assert np.array_equal(colours_last(found)[1:], expected[1:])
+    assert np.array_equal(colors_last(found)[1:], expected[1:])
 
 
 @pytest.mark.parametrize("place", [0, 4095, 4096, 8191, 8192])
@@ -214,7 +214,7 @@ def test_an_exact_pose_is_found_wherever_it_lies(rng, place):
     frames, poses = rng.integers(0, 256, (2, 8193, 2, 2, 3), dtype=np.uint8)
     conditions = torch.from_numpy(poses[[0, place]]).permute(0, 3, 1, 2)
     found = nearest_pose_prediction(Clip("a", conditions[:1], conditions), frames, poses)
-    assert np.array_equal(colours_last(found)[1], frames[place])
+    assert np.array_equal(colors_last(found)[1], frames[place])
 
 
 def test_nearest_pose_is_exact_on_white_pose_images_of_full_size(rng):
@@ -226,4 +226,4 @@ def test_nearest_pose_is_exact_on_white_pose_images_of_full_size(rng):
     conditions = torch.from_numpy(poses[:20]).permute(0, 3, 1, 2)
     frames = rng.integers(0, 256, poses.shape, dtype=np.uint8)
     found = nearest_pose_prediction(Clip("a", conditions[:1], conditions), frames, poses)
-    assert np.array_equal(colours_last(found)[1:], frames[1:20])
+    assert np.array_equal(colors_last(found)[1:], frames[1:20])

@@ -36,7 +36,7 @@ def test_submission_has_the_format_of_the_lab(tmp_path):
     assert torch.equal(frames, torch.cat(clips).long())
 
 
-def test_submission_is_flattened_colour_row_column(tmp_path):
+def test_submission_is_flattened_color_row_column(tmp_path):
     clip = torch.zeros(1, 3, 32, 64, dtype=torch.uint8)
     clip[0, 1, 5, 7] = 200  # the place is 1·32·64 + 5·64 + 7
     for memory in (clip, clip.contiguous(memory_format=torch.channels_last)):
@@ -80,7 +80,7 @@ def test_gif_shows_every_frame_for_20_milliseconds(tmp_path):
 @pytest.mark.parametrize(
     "levels", [(0, 0, 0, 90, 90, 200), (50, 200, 200, 50, 50), (7, 7), (7, 200, 7, 7, 7, 200)]
 )
-def test_gif_with_identical_neighbours_lasts_as_long(tmp_path, levels):
+def test_gif_with_identical_neighbors_lasts_as_long(tmp_path, levels):
     write_gif(tmp_path / "a.gif", flat_clip(*levels))
     pictures, durations = gif_frames(tmp_path / "a.gif")
     assert sum(durations) == 20 * len(levels)
@@ -110,7 +110,7 @@ def test_gif_is_read_by_imageio_too(tmp_path):
     assert iio.imread(tmp_path / "a.gif")[:, 0, 0, 0].tolist() == [0, 60, 240]
 
 
-def test_side_by_side_joins_along_the_width_with_a_grey_line():
+def test_side_by_side_joins_along_the_width_with_a_gray_line():
     one, two, three = (random_clip(4, 6, width, seed=width) for width in (5, 7, 2))
     joined = side_by_side(one, two, three)
     assert joined.shape == (4, 3, 6, 5 + 1 + 7 + 1 + 2)

@@ -157,7 +157,7 @@ def test_the_difference_grows_from_black_to_bright(opened, written):
     brightness = view.picture(3).astype(int).sum(2)
     assert error.max() < ERROR_SCALE
     order = np.argsort(error.ravel())
-    assert (np.diff(brightness.ravel()[order]) >= -3).all()  # rounding of three colours
+    assert (np.diff(brightness.ravel()[order]) >= -3).all()  # rounding of three colors
     assert brightness.max() > brightness.min() + 50
 
 

@@ -79,7 +79,7 @@ def test_a_patched_model_is_the_same_networks_on_patches(patch):
 # ----------------------------------------------------------------------- scene
 
 
-def test_the_scene_starts_as_nothing_and_is_learnt():
+def test_the_scene_starts_as_nothing_and_is_learned():
     with_scene, without = tiny(scene=True), tiny()
     assert set(with_scene.state_dict()) - set(without.state_dict()) == {"scene"}
     with_scene.load_state_dict(without.state_dict(), strict=False)

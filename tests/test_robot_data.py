@@ -298,7 +298,7 @@ def example_message():
 
 
 def record_of(rng: np.random.Generator, steps: int = 3, leave_out: str = "") -> tuple:
-    """Return a serialised tf.Example and the (frames, actions, positions) it holds."""
+    """Return a serialized tf.Example and the (frames, actions, positions) it holds."""
     example = example_message()()
     frames = rng.integers(0, 256, (steps, 64, 64, 3), dtype=np.uint8)
     actions, positions = (rng.normal(size=(steps, n)).astype(np.float32) for n in (4, 3))

@@ -245,7 +245,7 @@ def test_the_trainer_finds_the_activation_of_a_lab_checkpoint(dance_root, lab_fi
     content = torch.load(lab_file, weights_only=True)
     weights = content["state_dict"]
     weights["Generator.7.weight"].zero_()
-    weights["Generator.7.bias"].zero_()  # black as it is, grey after a sigmoid
+    weights["Generator.7.bias"].zero_()  # black as it is, gray after a sigmoid
     torch.save(content, lab_file)
     flags = f"--DR {root} --save_root {tmp_path / 'o'} --ckpt_path {lab_file}"
     assert "first frame: none" in good(run("Trainer.py", flags + " --test"))

@@ -69,7 +69,7 @@ def open_image(path: Path) -> Image.Image:
     """Open and decode a picture as RGB. Raises UserError naming the file.
 
     PNG and JPEG only, and the size in the header is checked before a pixel is decoded.
-    Transparency is dropped, as the lab's loader does; 16-bit grey keeps its high byte.
+    Transparency is dropped, as the lab's loader does; 16-bit gray keeps its high byte.
     """
     try:
         with open_binary(path) as file, Image.open(file, formats=("PNG", "JPEG")) as image:

@@ -28,9 +28,9 @@ def psnr_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def detail_by_frame(frames: Tensor) -> Tensor:
-    """How much detail each frame holds: (T, 3, H, W) uint8 → (T,) float32, in grey levels.
+    """How much detail each frame holds: (T, 3, H, W) uint8 → (T,) float32, in gray levels.
 
-    The mean absolute difference of neighbouring pixels, across and down. Blur lowers it, noise
+    The mean absolute difference of neighboring pixels, across and down. Blur lowers it, noise
     raises it; a prediction's divided by the truth's is its sharpness, best at 1.
     """
     x = frames.float()
@@ -39,7 +39,7 @@ def detail_by_frame(frames: Tensor) -> Tensor:
 
 
 def ssim_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
-    """SSIM of each frame, mean of the colours: two (T, 3, H, W) uint8 → (T,) float32.
+    """SSIM of each frame, mean of the colors: two (T, 3, H, W) uint8 → (T,) float32.
 
     Wang et al. 2004: Gaussian window 11×11 with σ = 1.5, K1 = 0.01, K2 = 0.03, population
     covariance; windows that leave the picture are not counted.

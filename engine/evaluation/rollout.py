@@ -158,5 +158,5 @@ class PriorNoise:
 
 
 def to_uint8(frame: Tensor) -> Tensor:
-    """Quantise [0, 1] → 0…255 as the submission does: rint(255·x)."""
+    """Quantize [0, 1] → 0…255 as the submission does: rint(255·x)."""
     return (frame * 255).round().clamp(0, 255).to(torch.uint8)

@@ -21,7 +21,7 @@ def write_gif(
     """Write (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
 
     One palette serves all frames: a palette for each takes a hundred times longer to find. The
-    writer merges identical neighbours into one picture and adds their times up, so the GIF lasts
+    writer merges identical neighbors into one picture and adds their times up, so the GIF lasts
     T times as long but may hold fewer pictures. Nothing is ever read back from it.
     """
     pixels = frames.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
@@ -46,7 +46,7 @@ def write_gif(
 
 
 def side_by_side(*clips: Tensor) -> Tensor:
-    """Join clips of (T, 3, H, W) along the width, with a grey line between them."""
+    """Join clips of (T, 3, H, W) along the width, with a gray line between them."""
     line = clips[0].new_full((*clips[0].shape[:3], 1), 128)
     return torch.cat([part for clip in clips for part in (line, clip)][1:], dim=3)
 

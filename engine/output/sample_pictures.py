@@ -1,4 +1,4 @@
-"""Pictures of samples: a GIF with coloured borders, and the steps of the best laid out."""
+"""Pictures of samples: a GIF with colored borders, and the steps of the best laid out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.evaluation.sampling import Sampled
 from engine.output.pictures import side_by_side, write_gif, write_strip
 
-KNOWN, PREDICTED = (0, 200, 0), (230, 0, 0)  # colours of the border: green and red
+KNOWN, PREDICTED = (0, 200, 0), (230, 0, 0)  # colors of the border: green and red
 BORDER = 3  # pixels
 TITLE_HEIGHT = 12  # pixels
 MILLISECONDS = 200  # of a frame
@@ -40,8 +40,8 @@ def write_steps(path: Path, sampled: Sampled) -> None:
 def bordered(frames: Tensor, known: int) -> Tensor:
     """Put a border round (T, 3, H, W) uint8, green on the first `known` frames, red on the rest."""
     T, C, H, W = frames.shape
-    colours = torch.tensor([KNOWN] * known + [PREDICTED] * (T - known), dtype=torch.uint8)
-    whole = colours[:, :, None, None].expand(T, C, H + 2 * BORDER, W + 2 * BORDER).clone()
+    colors = torch.tensor([KNOWN] * known + [PREDICTED] * (T - known), dtype=torch.uint8)
+    whole = colors[:, :, None, None].expand(T, C, H + 2 * BORDER, W + 2 * BORDER).clone()
     whole[:, :, BORDER:-BORDER, BORDER:-BORDER] = frames
     return whole
 

@@ -2,7 +2,7 @@
 
 Adam scales each weight by itself. Muon takes the momentum of a layer for the matrix it is, from
 all inputs of a position to its outputs, and makes it orthogonal: directions that the gradient
-shows rarely are learnt as fast as those it shows always. What is no matrix to speak of (biases,
+shows rarely are learned as fast as those it shows always. What is no matrix to speak of (biases,
 norms, depthwise kernels, layers of few channels, the scene) is left to AdamW, in the same object.
 """
 
