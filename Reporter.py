@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
-from core.files import replacing
+from core.files import atomic_write
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
@@ -129,7 +129,7 @@ def write_report(
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     for name, figure in figures.items():
         write_png(figure, out / f"{name}.png")
-        with replacing(out / f"{name}.svg") as file:
+        with atomic_write(out / f"{name}.svg") as file:
             file.write(drawn[name].encode())
     write_table(out / "runs.csv", records)
     title = records[0].label if len(records) == 1 else f"{len(records)} runs compared"
@@ -159,7 +159,7 @@ def write_table(path: Path, records: Sequence[Record]) -> None:
     writer.writerow(["run", *differing])
     for index, record in enumerate(records):
         writer.writerow([record.label, *(values[index] for values in differing.values())])
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from core import distributed
 from core.device import choose_compute, choose_device
 from core.errors import UserError, exit_on_user_error
-from core.files import replacing
+from core.files import atomic_write
 from data.types import Clip
 from dataloader import test_clips, training_frames, validation_clips
 from engine.checkpoints import checkpoint
 from engine.checkpoints.run_folder import open_results_folder
-from engine.evaluation.rollout import roll_out_all
+from engine.evaluation.rollout import rollout_all
 from engine.evaluation.scoring import (
     Scores,
     drift_table,
@@ -50,7 +50,7 @@ from tasks.stored_models import model_of, settle_output_activation, stored_confi
 @exit_on_user_error
 def main() -> None:
     with distributed.joined():
-        carry_out(distributed.from_main(read_flags))
+        carry_out(distributed.broadcast_from_main(read_flags))
 
 
 def carry_out(explicit: dict) -> None:
@@ -123,14 +123,14 @@ class Test_model(CVAE):
     def test_stage(self) -> None:
         """Roll every sequence out and write what there is to write into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
-        clips = distributed.one_per_machine_first(partial(clips_of, args))
-        distributed.from_main(
+        clips = distributed.local_main_process_first(partial(clips_of, args))
+        distributed.broadcast_from_main(
             partial(open_results_folder, folder, self.path, self.content, overwrite=args.overwrite)
         )
         settle_output_activation(self, self.said, lambda: clips[0], self.path)
         compute = choose_compute(next(self.parameters()).device, args.precision, args.compile)
         compute.prepare(self)
-        predictions = roll_out_all(
+        predictions = rollout_all(
             self, clips, compute=compute, z=args.z, temperature=args.temperature, seed=args.seed
         )
         if not distributed.is_main():
@@ -177,7 +177,7 @@ class Test_model(CVAE):
             ("summary.csv", summary),
             ("drift.csv", drift_table(scores)),
         ):
-            with replacing(folder / name) as file:
+            with atomic_write(folder / name) as file:
                 table.to_csv(file, float_format="%.6g")
         for title, table in (
             ("PSNR in dB of frames 1 to 600 (the lab's Kaggle rule); the rest over all:", summary),

@@ -30,7 +30,7 @@ __all__ = ["Generate_PSNR", "VAE_Model", "kl_annealing", "kl_criterion"]
 @exit_on_user_error
 def main() -> None:
     with distributed.joined():
-        settings = distributed.from_main(read_settings)
+        settings = distributed.broadcast_from_main(read_settings)
         face = {"dance": VAE_Model, "svg": Robot_Model}[settings.model]
         model = face(settings).to(choose_device(settings.device))
         model.load_checkpoint()

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
-from core.files import replacing
+from core.files import atomic_write
 from data.dance import check_pairs
 from data.store.images import numbered_images
 from data.store.prepared import prepare
@@ -92,7 +92,7 @@ def copy(source: Path | RemotePath, target: Path) -> None:
         for entry in source.iterdir():
             copy(entry, target / entry.name)
     elif not target.exists() or target.stat().st_size != source.stat().st_size:
-        with open_binary(source) as opened, replacing(target) as file:
+        with open_binary(source) as opened, atomic_write(target) as file:
             shutil.copyfileobj(opened, file)
 
 

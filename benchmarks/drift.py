@@ -13,7 +13,7 @@ from data.types import Clip
 from dataloader import validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
-from engine.evaluation.rollout import roll_out
+from engine.evaluation.rollout import rollout
 from settings import resolve as config
 from tasks.stored_models import settle_output_activation
 from Tester import Test_model
@@ -28,7 +28,7 @@ def scores_of(model: Test_model, clip: Clip, compute: Compute) -> tuple[float, f
     )
     args = model.args
     frames = [
-        roll_out(model, [c], compute=compute, z=args.z, temperature=args.temperature)[0]
+        rollout(model, [c], compute=compute, z=args.z, temperature=args.temperature)[0]
         for c in (clip, late)
     ]
     true = clip.frames[FIRST : LAST + 1]

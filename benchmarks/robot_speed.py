@@ -17,7 +17,7 @@ import torch
 from benchmarks.speed import cpu_name, peak_memory
 from core.device import Compute, choose_device
 from data.types import Batch, Clip, to_float
-from engine.evaluation.rollout import roll_out
+from engine.evaluation.rollout import rollout
 from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from settings import resolve as config
@@ -75,7 +75,7 @@ def sampling(settings, compute: Compute, samples: int) -> Callable[[], None]:
     T = settings.n_eval
     clip = Clip("0", torch.randint(0, 256, (T, 3, 64, 64)).byte(), torch.randn(T, 7), 2)
     draws = [(0, n) for n in range(samples)]
-    return lambda: roll_out(model, [clip] * samples, compute=compute, draws=draws)
+    return lambda: rollout(model, [clip] * samples, compute=compute, draws=draws)
 
 
 def plain_sampling(settings, device: torch.device, samples: int) -> Callable[[], None]:
@@ -87,7 +87,7 @@ def plain_sampling(settings, device: torch.device, samples: int) -> Callable[[],
     def work() -> None:
         for _ in range(samples):
             noise = torch.randn(T, settings.z_dim, device=device)
-            reference.roll_out(model, frames[:2], conditions, noise).cpu()
+            reference.rollout(model, frames[:2], conditions, noise).cpu()
 
     return work
 

@@ -24,7 +24,7 @@ from benchmarks.speed import cpu_name
 from core import distributed
 from core.device import Compute
 from data.types import Batch
-from engine.training.prediction_buffer import Replay
+from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from modules.vae import CVAE, CVAEConfig
@@ -86,7 +86,9 @@ def begin(settings: Namespace) -> tuple[Run, Batch]:
     index = torch.arange(B * T).view(B, T).T
     run = Run(model, settings, Compute(CPU))
     if settings.replay:
-        run.replay = Replay(torch.zeros(B * T * distributed.world_size(), *size, 3).byte())
+        run.replay = PredictionBuffer(
+            torch.zeros(B * T * distributed.world_size(), *size, 3).byte()
+        )
     return run, Batch(frames, conditions, index)
 
 
@@ -182,7 +184,7 @@ def measure(flags: dict, batch: int, steps: int, file: Path) -> None:
     rows = []
     for _ in range(steps + 2):
         exchanging[0], began = 0.0, time.perf_counter()
-        distributed.greatest(0, 0.0)
+        distributed.all_reduce_max(0, 0.0)
         step(run, data)
         rows.append((time.perf_counter() - began, exchanging[0]))
     wall, waited = min(rows[2:])

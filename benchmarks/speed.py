@@ -28,8 +28,8 @@ from data.store.cache import decoded_frames
 from data.store.images import read_frame
 from data.types import Batch, Clip, to_float
 from data.windows import epoch_starts
-from engine.evaluation.rollout import roll_out, to_uint8
-from engine.training.prediction_buffer import Replay
+from engine.evaluation.rollout import rollout, to_uint8
+from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
 from settings import resolve as config
@@ -98,7 +98,7 @@ def training(settings, compute: Compute, forced: bool, repeats: int) -> dict[str
     if settings.replay:
         T, B = settings.train_vi_len, settings.batch_size
         frames = batch.frames.transpose(0, 1).flatten(0, 1).permute(0, 2, 3, 1)
-        run.replay = Replay(to_uint8(frames))
+        run.replay = PredictionBuffer(to_uint8(frames))
         batch = batch._replace(index=torch.arange(T * B, device=compute.device).view(T, B))
     flags = [forced] * (settings.train_vi_len - 1)
     with FlopCounterMode(display=False) as counter:
@@ -159,7 +159,7 @@ def rolling_out(
     """Time the engine's roll-out of all sequences as one batch."""
     model = compute.prepare(CVAE(CVAEConfig.from_settings(settings))).eval()
     clips = random_clips(settings, sequences, frames)
-    taken = seconds(lambda: roll_out(model, clips, compute=compute), compute.device, repeats)
+    taken = seconds(lambda: rollout(model, clips, compute=compute), compute.device, repeats)
     return {"frames/s": sequences * (frames - 1) / taken, "peak MiB": peak_memory(compute.device)}
 
 
@@ -173,7 +173,7 @@ def plain_rolling_out(
 
     def work() -> None:
         for _ in range(sequences):
-            reference.roll_out(model, poses[0], poses, noise).cpu()
+            reference.rollout(model, poses[0], poses, noise).cpu()
 
     taken = seconds(work, compute.device, repeats)
     return {"frames/s": sequences * (frames - 1) / taken, "peak MiB": peak_memory(compute.device)}

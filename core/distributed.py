@@ -82,7 +82,7 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0)) if _launched() else 0
 
 
-def processes_here() -> int:
+def local_world_size() -> int:
     """Return how many processes this machine has."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if _launched() else 1
 
@@ -91,13 +91,13 @@ def _launched() -> bool:
     return all(name in os.environ for name in TOLD_BY_TORCHRUN)
 
 
-def own_part(total: Sequence[T] | Tensor) -> Sequence[T] | Tensor:
+def local_shard(total: Sequence[T] | Tensor) -> Sequence[T] | Tensor:
     """Return this process's part of a total batch, which is cut into equal runs."""
     part = len(total) // world_size()
     return total[rank() * part : (rank() + 1) * part]
 
 
-def own_share(items: int) -> range:
+def rank_indices(items: int) -> range:
     """Return which of some items this process works on: every world_size-th, from its rank on."""
     return range(rank(), items, world_size())
 
@@ -105,8 +105,8 @@ def own_share(items: int) -> range:
 # ---------------------------------------------------------------- between hosts
 
 
-def greatest(*values: float) -> list[float]:
-    """Return the greatest of each value over the processes, the same in all."""
+def all_reduce_max(*values: float) -> list[float]:
+    """Return the all_reduce_max of each value over the processes, the same in all."""
     if world_size() == 1:
         return list(values)
     found = torch.tensor(values, dtype=torch.float64)
@@ -115,7 +115,7 @@ def greatest(*values: float) -> list[float]:
     return found.tolist()
 
 
-def from_main(work: Callable[[], T]) -> T:
+def broadcast_from_main(work: Callable[[], T]) -> T:
     """Return in all processes what `work` returns in the first, the only one that calls it.
 
     Where it raises UserError or SystemExit there, the others end quietly with the same code.
@@ -141,7 +141,7 @@ def _broadcast(told: list) -> list:
     return told
 
 
-def one_per_machine_first(work: Callable[[], T]) -> T:
+def local_main_process_first(work: Callable[[], T]) -> T:
     """Call `work` in one process of each machine, then in the others, which find its files.
 
     Where it raises UserError in the first of them, the others end quietly.
@@ -152,16 +152,16 @@ def one_per_machine_first(work: Callable[[], T]) -> T:
         try:
             result = work()
         except UserError:
-            greatest(True)
+            all_reduce_max(True)
             raise
-    (failed,) = greatest(False)
+    (failed,) = all_reduce_max(False)
     if failed:
         raise SystemExit(2)
     return result if local_rank() == 0 else work()
 
 
-def put_together(mine: Sequence[T], items: int) -> list[T]:
-    """Return the results for all items, in their order; `mine` are those of `own_share`."""
+def gather_objects(mine: Sequence[T], items: int) -> list[T]:
+    """Return the results for all items, in their order; `mine` are those of `rank_indices`."""
     if world_size() == 1:
         return list(mine)
     shares: list = [None] * world_size()
@@ -187,7 +187,9 @@ def _noticing_losses() -> Iterator[None]:
 # -------------------------------------------------------------- between devices
 
 
-def average(parameters: Iterable[nn.Parameter], figures: dict[str, Tensor]) -> dict[str, Tensor]:
+def all_reduce_mean(
+    parameters: Iterable[nn.Parameter], figures: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """Set every gradient to its mean over the processes; return the means of the figures.
 
     figures: scalars on the device of the parameters. All travel in one reduction.
@@ -269,7 +271,7 @@ class SyncedBatchNorm(_BatchNorm):
         return result.to(x.dtype)
 
 
-def synchronise_batch_norm(model: nn.Module) -> None:
+def synchronize_batch_norm(model: nn.Module) -> None:
     """Let every BatchNorm of a model take the statistics of the total batch.
 
     Names of parameters and buffers, and so the checkpoints, stay as they are.

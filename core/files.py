@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-_LEFTOVER = re.compile(r"\..+\.\d+-\d+(\.link)?\.tmp")  # what `replacing` calls its own
+_LEFTOVER = re.compile(r"\..+\.\d+-\d+(\.link)?\.tmp")  # what `atomic_write` calls its own
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -24,7 +24,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends.
 
     Where the block raises, `path` stays as it was and nothing is left behind. A link at `path` is
@@ -49,12 +49,12 @@ def replacing(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
 
 
 def earlier(path: Path, age: int) -> Path:
-    """Return where `replacing(path, keep=…)` leaves the file of `age` writings ago."""
+    """Return where `atomic_write(path, keep=…)` leaves the file of `age` writings ago."""
     return path.with_stem(f"{path.stem}-{age}") if age else path
 
 
 def _keep_earlier(path: Path, keep: int, temporary: Path) -> None:
-    """Move every kept file on by one; `path` itself is never missing meanwhile."""
+    """Warp every kept file on by one; `path` itself is never missing meanwhile."""
     for age in range(keep, 0, -1):
         newer = earlier(path, age - 1)
         if newer.exists():
@@ -98,7 +98,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def going_on(what: str) -> Iterator[None]:
+def warn_on_write_error(what: str) -> Iterator[None]:
     """Report a failed write and go on: a run is worth more than one of its pictures."""
     try:
         yield

@@ -13,7 +13,7 @@ from core.randomness import Stream, numpy_generator
 from data.pose_colors import swap_sides
 from data.store.shards import Shards, spread
 from data.types import Batch
-from data.warp import Move, still_room
+from data.warp import Warp, median_background
 
 RIGHT, DOWN = 12, 1  # pixels at most, either way
 LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
@@ -37,7 +37,7 @@ class Augmentation:
         mirror: part of the windows that are mirrored.
         """
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
-        room = still_room(*(x[some].cpu().numpy() for x in (frames, poses)))
+        room = median_background(*(x[some].cpu().numpy() for x in (frames, poses)))
         self.room = torch.from_numpy(room / 255).permute(2, 0, 1)
         parts = torch.arange(len(frames)).split(TOGETHER)
         standing = (np.abs(frames[part].cpu().numpy() - room).max(axis=-1) for part in parts)
@@ -45,15 +45,15 @@ class Augmentation:
         self.seed, self.mirror = seed, mirror
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
-        """Return the batch with its windows moved; `batch.move` tells how."""
-        move = self._draw(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
-        flip = move.mirrored[:, None, None, None, None]
+        """Return the batch with its windows moved; `batch.warp` tells how."""
+        warp = self._draw(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
+        flip = warp.mirrored[:, None, None, None, None]
         poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
-        return Batch(move.frames(batch.frames), move.conditions(poses), batch.index, move)
+        return Batch(warp.frames(batch.frames), warp.conditions(poses), batch.index, warp)
 
-    def _draw(self, index: np.ndarray, epoch: int, number: int) -> Move:
+    def _draw(self, index: np.ndarray, epoch: int, number: int) -> Warp:
         """Draw a move for every window of a batch; index (T, B)."""
-        H, own = self.room.shape[-2], distributed.own_part
+        H, own = self.room.shape[-2], distributed.local_shard
         B = distributed.world_size() * index.shape[1]  # of the total batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
         mirrored = own(rng.random(B) < self.mirror)
@@ -64,7 +64,7 @@ class Augmentation:
         left, far = np.where(mirrored, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + lean).astype(np.int64), left, far)
         down = _within(down, top, bottom)
-        return Move.of(self.room, *map(torch.from_numpy, (mirrored, down, right)))
+        return Warp.of(self.room, *map(torch.from_numpy, (mirrored, down, right)))
 
 
 def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:

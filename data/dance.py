@@ -127,7 +127,7 @@ class DanceWindows:
         root = as_path(settings.DR)
         self.settings = settings
         self.device = device
-        self.total_batch = distributed.world_size() * settings.batch_size
+        self.global_batch_size = distributed.world_size() * settings.batch_size
         files = paired_files(root, "train")
         check_holdout(files.numbers, settings.holdout)
         self.segments = segments(files.numbers, read_cuts(root), settings.holdout)
@@ -159,7 +159,7 @@ class DanceWindows:
 
     def batches_in(self, epoch: int) -> int:
         """Return how many whole batches, each of all processes together, the epoch has."""
-        return self.windows_in(epoch) // self.total_batch
+        return self.windows_in(epoch) // self.global_batch_size
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the whole batches of the epoch from number `first` on: this process's part of each.
@@ -178,9 +178,9 @@ class DanceWindows:
         )
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         starts = torch.from_numpy(starts).to(self.frames.device)
-        batches = starts.split(self.total_batch)
+        batches = starts.split(self.global_batch_size)
         for number in range(first, self.batches_in(epoch)):
-            own = distributed.own_part(batches[number])
+            own = distributed.local_shard(batches[number])
             index = steps[:, None] + own  # (T, B): time leads, as the model works
             frames, poses = (gather(x, index, self.device) for x in (self.frames, self.poses))
             batch = Batch(frames, poses, index)
@@ -190,7 +190,7 @@ class DanceWindows:
 
     def _check_length(self, epoch: int) -> None:
         windows, processes = self.windows_in(epoch), distributed.world_size()
-        if windows < self.total_batch:
+        if windows < self.global_batch_size:
             times = f" × {processes} processes" if processes > 1 else ""
             raise UserError(
                 f"--batch_size {self.settings.batch_size}{times} is more than the {windows} "

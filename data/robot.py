@@ -204,19 +204,19 @@ class RobotWindows:
         process with the same total batch gets.
         """
         settings, sequences = self.settings, self.sequences
-        total_batch = distributed.world_size() * settings.batch_size
+        global_batch_size = distributed.world_size() * settings.batch_size
         kept = max(1, int(len(sequences) * data_fraction(settings, epoch)))
         which, begin = random_windows(
             sequences.lengths[:kept],
             self.length,
-            settings.epoch_size * total_batch,
+            settings.epoch_size * global_batch_size,
             seed=settings.seed,
             epoch=epoch,
         )
         starts = torch.from_numpy(sequences.starts[which] + begin)
         steps = torch.arange(self.length)[:, None]
-        for batch in starts.split(total_batch)[first:]:
-            index = steps + distributed.own_part(batch)  # (T, B): time leads, as the model works
+        for batch in starts.split(global_batch_size)[first:]:
+            index = steps + distributed.local_shard(batch)  # (T, B): time leads, as the model works
             frames = gather(self.frames, index.to(self.frames.device), self.device)
             index = index.to(self.device)
             yield Batch(frames, self.conditions[index].transpose(0, 1), index)

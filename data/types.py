@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from data.warp import Move
+from data.warp import Warp
 
 
 class Batch(NamedTuple):
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
     conditions: Tensor  # (B, T, …) float32
     index: Tensor | None = None  # (T, B) int64, which frames of the training set these are
-    move: Move | None = None  # how they were moved from where the training set has them
+    warp: Warp | None = None  # how they were moved from where the training set has them
 
 
 @dataclass(frozen=True)

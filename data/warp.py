@@ -19,7 +19,7 @@ REACH = 6  # pixels around a drawn condition in which the person is to be expect
 
 
 @dataclass(frozen=True)
-class Move:
+class Warp:
     """Where the pixels of B windows go: mirrored or not, then row by row.
 
     room (C, H, W); sources and targets (B, H·W): for each pixel of the result the one it is taken
@@ -34,7 +34,7 @@ class Move:
     returns: Tensor
 
     @classmethod
-    def of(cls, room: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> "Move":
+    def of(cls, room: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> "Warp":
         """Mirror where `mirrored` (B,), then move by `down` (B,) and `right` (B, H), in pixels.
 
         `right` goes by the row of the result.
@@ -53,12 +53,12 @@ class Move:
         target = below, torch.where(flip, W - 1 - columns, columns) + by
         return cls(room, mirrored, *_places(*source, H, W), *_places(*target, H, W))
 
-    def to(self, device: torch.device) -> "Move":
+    def to(self, device: torch.device) -> "Warp":
         """Return the move on a device."""
-        return Move(*(getattr(self, field).to(device) for field in self.__dataclass_fields__))
+        return Warp(*(getattr(self, field).to(device) for field in self.__dataclass_fields__))
 
     def frames(self, frames: Tensor) -> Tensor:
-        """Move what stands before the room: (B, T, C, H, W) → the same, in [0, 1]."""
+        """Warp what stands before the room: (B, T, C, H, W) → the same, in [0, 1]."""
         moved = self._compose(frames, self.sources)
         return torch.where(self.arrives, moved, self.room).clamp_(0, 1)
 
@@ -70,7 +70,7 @@ class Move:
         return self._compose(frames, self.targets).clamp_(0, 1), self.returns
 
     def conditions(self, pictures: Tensor, blank: float = 1.0) -> Tensor:
-        """Move pictures on a blank ground, (B, T, C, H, W); colors stay as they are."""
+        """Warp pictures on a blank ground, (B, T, C, H, W); colors stay as they are."""
         return _take(pictures, self.sources).masked_fill(~self.arrives, blank)
 
     def _compose(self, frames: Tensor, sources: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _take(pictures: Tensor, places: Tensor) -> Tensor:
     return flat.gather(3, places[:, None, None].expand_as(flat)).view(pictures.shape)
 
 
-def still_room(frames: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+def median_background(frames: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     """Return the room of (N, H, W, C) uint8 frames as they are where nobody stands, (H, W, C).
 
     The median over the frames whose condition, drawn on white, is blank around a pixel; over all

@@ -134,7 +134,7 @@ class CVAE(nn.Module):
         )  # ((T-1)·B, N, H/P, W/P) each
 
         if previous is not None or all(teacher_forcing):
-            predictions = self._draw(previous_features, pose_features, z)
+            predictions = self.decode(previous_features, pose_features, z)
         else:
             previous_features, pose_features, z = (
                 x.unflatten(0, (-1, B)) for x in (previous_features, pose_features, z)
@@ -148,7 +148,7 @@ class CVAE(nn.Module):
                     if t % (bptt + 1) == 0:
                         before = before.detach()
                     features = self.frame_transformation(before)
-                steps.append(self._draw(features, pose_features[t], z[t]))
+                steps.append(self.decode(features, pose_features[t], z[t]))
             predictions = torch.cat(steps)  # ((T-1)·B, 3, H, W)
 
         mse = mse_loss(predictions, targets.flatten(0, 1).float())
@@ -197,7 +197,7 @@ class CVAE(nn.Module):
             seen = self.frame_transformation(self._to_patches(truth))
             z, _, _ = self.Gaussian_Predictor(seen, condition, noise)
         features = self.frame_transformation(self._to_patches(frame))
-        return pixel_shuffle(self._draw(features, condition, z), self.config.patch), state
+        return pixel_shuffle(self.decode(features, condition, z), self.config.patch), state
 
     def _encode_poses(self, poses: Tensor) -> Tensor:
         features = self.label_transformation(poses)  # (B, L, H/P, W/P)
@@ -211,7 +211,7 @@ class CVAE(nn.Module):
         flat = flat.contiguous(memory_format=torch.channels_last)
         return flat.unflatten(0, pictures.shape[:-3])
 
-    def _draw(self, frame_features: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
+    def decode(self, frame_features: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
         fused = self.Decoder_Fusion(frame_features, pose_features, z)  # (B, D, H, W)
         drawn = self.Generator(fused).float()  # (B, 3, H, W)
         return OUTPUT_ACTIVATIONS[self.config.output_activation](drawn)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.files import replacing
+from core.files import atomic_write
 from report import style
 from report.codec import pack_all
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
@@ -84,7 +84,7 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     )
     # In one pass: what is put in is never searched for places to put more.
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(page.encode())
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import atomic_write
 from data.types import Clip
 from engine.evaluation.sampling import METRICS, Sampled, best_of
 from engine.evaluation.scoring import Scores
@@ -139,7 +139,7 @@ def _write(path: Path, rollout: Rollout) -> None:
         "scores": {metric: list(series) for metric, series in rollout.scores.items()},
     }
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, description=text, **arrays)
 
 

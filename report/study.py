@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import atomic_write
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "study.json", "finished.json"
@@ -75,7 +75,7 @@ def run_study(study: Study, out: Path) -> list[Path]:
         _call("Trainer.py", "--DR", study.data, *study.shared, *own, "--save_root", str(folder))
         _call("Tester.py", "--DR", study.data, "--save_root", str(folder / TEST_FOLDER),
               "--ckpt_path", str(folder), "--split", study.split, "--no_report")  # fmt: skip
-        with replacing(folder / DONE_FILE) as file:
+        with atomic_write(folder / DONE_FILE) as file:
             file.write(json.dumps(flags).encode())
     return folders
 
@@ -92,7 +92,7 @@ def _keep_plan(study: Study, out: Path) -> None:
                 )
             return
         out.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(plan, indent=2).encode())
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from None

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator
 
-from core.files import replacing
+from core.files import atomic_write
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     *("#0072B2", "#D55E00", "#009E73"),
@@ -68,7 +68,7 @@ def style() -> AbstractContextManager:
 
 def write_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, fit for print at its width of ten inches."""
-    with style(), replacing(path) as file:
+    with style(), atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=160)
 
 

@@ -179,7 +179,7 @@ def identity(settings: Namespace) -> dict:
     return plain | {"processes": distributed.world_size()}
 
 
-def total_batch(identity: dict) -> int | None:
+def global_batch_size(identity: dict) -> int | None:
     """Return how many windows a step of the run takes, in all of its processes; None: unknown."""
     parts = identity.get("batch_size"), identity.get("processes", 1)
     return math.prod(parts) if all(isinstance(part, int) for part in parts) else None
@@ -191,7 +191,10 @@ def differences(old: dict, new: dict) -> list[str]:
     Another number of processes makes no other run; nor does another --batch_size that makes up
     for it.
     """
-    free = {"processes", *(["batch_size"] if total_batch(old) == total_batch(new) else [])}
+    free = {
+        "processes",
+        *(["batch_size"] if global_batch_size(old) == global_batch_size(new) else []),
+    }
     common = [name for name in new if name in old and old[name] != new[name] and name not in free]
     return [f"{name}: {old[name]} → {new[name]}" for name in common]
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from core import distributed
 from core.device import choose_compute
-from core.files import replacing
+from core.files import atomic_write
 from data.types import Clip
 from dataloader import RobotWindows, robot_clips, robot_data_digest
 from engine.checkpoints import checkpoint
@@ -68,15 +68,15 @@ class Robot_Test(SVG):
         """Sample every sequence; write scores, tables and pictures into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
         split = "test" if args.split == "test" else "validate"
-        clips = distributed.one_per_machine_first(partial(robot_clips, args, split))
-        distributed.from_main(
+        clips = distributed.local_main_process_first(partial(robot_clips, args, split))
+        distributed.broadcast_from_main(
             partial(open_results_folder, folder, self.path, self.content, overwrite=args.overwrite)
         )
         device = next(self.parameters()).device
         compute = choose_compute(device, args.precision, args.compile)
         compute.prepare(self)
         samples = args.num_samples or (100 if device.type == "cuda" else 20)
-        own = distributed.own_share(len(clips))
+        own = distributed.rank_indices(len(clips))
         sampling = sample(
             self,
             clips,
@@ -93,7 +93,7 @@ class Robot_Test(SVG):
             one if number < PICTURED else replace(one, shown={})
             for number, one in zip(own, sampling)
         ]
-        sampled = distributed.put_together(shares, len(clips))
+        sampled = distributed.gather_objects(shares, len(clips))
         if not distributed.is_main():
             return
         about = about_test(self.path, args)
@@ -109,7 +109,7 @@ class Robot_Test(SVG):
             ("sequences.csv", by_sequence, True),
             ("summary.csv", summary, True),
         ):
-            with replacing(folder / name) as file:
+            with atomic_write(folder / name) as file:
                 table.to_csv(file, index=index, float_format="%.6g")
         figure = sample_steps(by_step, samples)
         write_png(figure, folder / "scores.png")

@@ -56,7 +56,7 @@ def training_loss(
 
 
 @torch.no_grad()
-def roll_out(model: torch.nn.Module, first_frame: Tensor, poses: Tensor, noise: Tensor) -> Tensor:
+def rollout(model: torch.nn.Module, first_frame: Tensor, poses: Tensor, noise: Tensor) -> Tensor:
     """Return one sequence (T, 3, H, W) in [0, 1], frame 0 being the given (3, H, W) one.
 
     poses: (T, 3, H, W) in [0, 1]; noise: (T, N, H, W), of which frame 0 uses none.

@@ -120,7 +120,7 @@ def training_loss(
 
 
 @torch.no_grad()
-def roll_out(
+def rollout(
     model: nn.Module,
     frames: Tensor,
     conditions: Tensor,

@@ -7,12 +7,12 @@ import torch
 from data.augmentation import Augmentation
 from data.pose_colors import swap_sides
 from data.types import Batch, to_float
-from data.warp import OPAQUE, Move, still_room
+from data.warp import OPAQUE, Warp, median_background
 from dataloader import DanceWindows
 from demo.motion import dance
 from demo.pose import LIMBS, draw_pose
 from demo.skeleton import JOINTS, joints_of
-from engine.training.prediction_buffer import Replay
+from engine.training.prediction_buffer import PredictionBuffer
 
 CPU = torch.device("cpu")
 B, T, H, W = 3, 2, 32, 64
@@ -28,9 +28,9 @@ def room_and_frames() -> tuple[torch.Tensor, torch.Tensor]:
     return room, frames
 
 
-def some_move(room: torch.Tensor) -> Move:
+def some_warp(room: torch.Tensor) -> Warp:
     right = torch.stack([torch.full((H,), 7), torch.arange(H) // 4 - 4, torch.zeros(H).long()])
-    return Move.of(room, torch.tensor([True, False, False]), torch.tensor([1, -2, 0]), right)
+    return Warp.of(room, torch.tensor([True, False, False]), torch.tensor([1, -2, 0]), right)
 
 
 # --------------------------------------------------------------------- mirroring
@@ -88,7 +88,7 @@ def test_moving_is_that_of_a_slow_reference():
     """Pixel by pixel: the opaque keeps its color, the rest its difference from the room."""
     room, frames = room_and_frames()
     mirrored, down = [True, False, False], [1, -2, 0]
-    moved = some_move(room).frames(frames)
+    moved = some_warp(room).frames(frames)
     for b in range(B):
         for y in range(H):
             for x in range(W):
@@ -106,8 +106,8 @@ def test_moving_is_that_of_a_slow_reference():
 
 def test_moving_back_undoes_it_wherever_something_was_moved():
     room, frames = room_and_frames()
-    move = some_move(room)
-    back, known = move.back(move.frames(frames))
+    warp = some_warp(room)
+    back, known = warp.back(warp.frames(frames))
     known = known.expand_as(frames)
     opaque = ((frames - room).abs() >= OPAQUE).all(dim=2, keepdim=True) | (frames == room)
     torch.testing.assert_close(back[known & opaque], frames[known & opaque])
@@ -118,10 +118,10 @@ def test_moving_back_undoes_it_wherever_something_was_moved():
 
 def test_conditions_move_with_the_frames():
     room, _ = room_and_frames()
-    move = some_move(torch.ones_like(room))  # a white room: there is nothing but what stands in it
+    warp = some_warp(torch.ones_like(room))  # a white room: there is nothing but what stands in it
     pictures = torch.ones(B, T, 3, H, W)
     pictures[:, :, 1:, 8:20, 20:24] = 0.0
-    torch.testing.assert_close(move.conditions(pictures), move.frames(pictures))
+    torch.testing.assert_close(warp.conditions(pictures), warp.frames(pictures))
 
 
 def test_the_room_is_what_is_seen_when_nobody_stands_there():
@@ -131,7 +131,7 @@ def test_the_room_is_what_is_seen_when_nobody_stands_there():
     for n, x in enumerate([10] * 6 + [40, 50, 60]):  # the median has somebody in it at x = 10
         frames[n, 8:24, x - 2 : x + 3] = 0
         conditions[n, 9:23, x] = 0
-    np.testing.assert_array_equal(still_room(frames, conditions), room)
+    np.testing.assert_array_equal(median_background(frames, conditions), room)
 
 
 # ----------------------------------------------------------------- augmentation
@@ -164,7 +164,7 @@ def test_the_part_that_is_mirrored_is_a_flag(dance_root, settings):
     parts = []
     for mirror in (0.0, 0.5, 1.0):
         data = DanceWindows(settings(**flags, mirror=mirror), CPU)
-        parts.append(np.mean([float(b.move.mirrored.float().mean()) for b in data.batches(0)]))
+        parts.append(np.mean([float(b.warp.mirrored.float().mean()) for b in data.batches(0)]))
     assert parts[::2] == [0, 1]
     assert 0.1 < parts[1] < 0.9
 
@@ -177,10 +177,10 @@ def test_windows_are_augmented_by_seed_epoch_and_batch(dance_root, settings):
     first, repeated, different = (next(iter(d.batches(3))) for d in (one, again, other))
     assert torch.equal(first.frames, repeated.frames)
     assert torch.equal(first.conditions, repeated.conditions)
-    assert not torch.equal(first.move.sources, different.move.sources)
+    assert not torch.equal(first.warp.sources, different.warp.sources)
     before = next(iter(plain.batches(3)))
     assert torch.equal(first.index, before.index)
-    assert before.move is None
+    assert before.warp is None
     assert not torch.equal(first.frames, before.frames)
 
 
@@ -188,12 +188,12 @@ def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
     """A prediction that hits the moved frame is kept as the frame itself."""
     room, frames = room_and_frames()
     pixels = (frames[:, 0] * 255).round().byte().permute(0, 2, 3, 1)
-    replay = Replay(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
+    replay = PredictionBuffer(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
     index = torch.tensor([[0, 1, 2], [3, 4, 5]])  # (T, B)
-    move = some_move(room)
-    batch = Batch(move.frames(frames), move.frames(frames), index, move)
+    warp = some_warp(room)
+    batch = Batch(warp.frames(frames), warp.frames(frames), index, warp)
     replay.keep(batch, batch.frames[:, 1:], torch.tensor(True))
-    known = move.returns[:, 0, 0, :, :, None].expand_as(pixels)
+    known = warp.returns[:, 0, 0, :, :, None].expand_as(pixels)
     assert (replay.frames[3:].int() - pixels.int()).abs()[known].max() <= 6
     assert (replay.frames[3:][~known] == 0).all()  # what left the picture stays as it was
 
@@ -203,7 +203,7 @@ def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
 
 def test_a_stray_window_draws_from_the_frame_of_another():
     pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
-    replay = Replay(pixels)
+    replay = PredictionBuffer(pixels)
     index = torch.tensor([[2, 5, 7], [3, 6, 8]])
     frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
     stray = torch.tensor([False, True, False])

@@ -340,7 +340,7 @@ def sparse_folder(folder: Path) -> int:
     in_shard = data.store.shards.frames_in_shard(HEIGHT, WIDTH)
     black = data.store.shards.checksums(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8), [0])
     names, size = [], 0
-    for number, part in enumerate(data.store.shards.cut(FRAMES, in_shard)):
+    for number, part in enumerate(data.store.shards.shard_slices(FRAMES, in_shard)):
         shape = (part.stop - part.start, HEIGHT, WIDTH, 3)
         names.append(f"{number}.npy")
         with (folder / names[-1]).open("wb") as file:

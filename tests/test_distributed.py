@@ -198,8 +198,8 @@ def normalize(batch: torch.Tensor, folder: Path) -> None:
         wide = torch.promote_types(batch.dtype, torch.float32)  # as under autocast
         layer = nn.Sequential(nn.BatchNorm2d(3, dtype=wide))
         nn.init.uniform_(layer[0].weight, generator=torch.Generator().manual_seed(0))
-        distributed.synchronise_batch_norm(layer)
-        part = distributed.own_part(batch).clone().requires_grad_()
+        distributed.synchronize_batch_norm(layer)
+        part = distributed.local_shard(batch).clone().requires_grad_()
         for _ in range(3):
             result = layer(part)
         (result.square() * torch.arange(5.0)).sum().backward()
@@ -398,7 +398,7 @@ def lose_the_other(folder: Path) -> None:
             os._exit(9)
         try:
             while True:
-                distributed.greatest(0)
+                distributed.all_reduce_max(0)
         except Exception as error:
             (folder / "error").write_text(f"{type(error).__name__}: {error}")
             os._exit(2)

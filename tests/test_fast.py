@@ -11,7 +11,7 @@ import torch
 from core.device import Compute, choose_compute, keep_freed_memory
 from core.errors import UserError
 from data.types import Clip
-from engine.evaluation.rollout import CapturedPredict, roll_out
+from engine.evaluation.rollout import CapturedPredict, rollout
 from tests.scripts import join, start
 from tests.test_recipe import CPU, tiny, window_inputs
 
@@ -37,7 +37,7 @@ def test_bf16_rolls_out_within_its_rounding():
     frames = []
     for compute in (Compute(CPU), Compute(CPU, bf16=True)):
         model = compute.prepare(tiny()).eval()
-        frames.append(roll_out(model, [clip], compute=compute)[0].float())
+        frames.append(rollout(model, [clip], compute=compute)[0].float())
     assert (frames[0] - frames[1]).abs().max() <= 4  # gray levels
 
 
@@ -95,7 +95,7 @@ def test_a_captured_roll_out_is_the_one_of_the_cpu():
     for device in (CPU, torch.device("cuda")):
         compute = Compute(device)
         model = compute.prepare(tiny()).eval()
-        frames.append(roll_out(model, [clip], compute=compute, z="mean")[0].float())
+        frames.append(rollout(model, [clip], compute=compute, z="mean")[0].float())
     assert (frames[0] - frames[1]).abs().max() <= 2  # gray levels
 
 

@@ -10,7 +10,7 @@ import engine.evaluation.rollout
 from core.device import Compute
 from core.randomness import Stream, normal
 from data.types import Clip
-from engine.evaluation.rollout import roll_out, to_uint8
+from engine.evaluation.rollout import rollout, to_uint8
 from modules.vae import CVAE, CVAEConfig
 from tests import reference
 
@@ -245,7 +245,7 @@ def slow_roll_out(model, clip, number, seed=0, scale=1.0):
     counters = [(number, t) for t in range(len(clip))]
     noise = scale * normal(model.latent_shape, seed, Stream.PRIOR, counters, CPU.device)
     poses = clip.conditions.float() / 255
-    return to_uint8(reference.roll_out(model, clip.frames[0].float() / 255, poses, noise))
+    return to_uint8(reference.rollout(model, clip.frames[0].float() / 255, poses, noise))
 
 
 def assert_same_pictures(found, expected):
@@ -271,7 +271,7 @@ def test_pictures_of_the_tests_are_not_all_alike():
 @pytest.mark.parametrize("lengths", [[2], [3, 3], [5, 2, 9]])
 def test_roll_out_is_that_of_the_slow_loop(lengths):
     model, clips = make_model().eval(), make_clips(lengths)
-    found = roll_out(model, clips, compute=CPU, seed=4)
+    found = rollout(model, clips, compute=CPU, seed=4)
     for number, clip in enumerate(clips):
         assert torch.equal(found[number][0], clip.frames[0])
         assert_same_pictures(found[number], slow_roll_out(model, clip, number, seed=4))
@@ -281,59 +281,59 @@ def test_roll_out_is_that_of_the_slow_loop(lengths):
 def test_roll_out_around_the_chunk_of_conditions(length):
     assert engine.evaluation.rollout.CONDITION_CHUNK == 64
     model, clips = make_model().eval(), make_clips([length])
-    (found,) = roll_out(model, clips, compute=CPU)
+    (found,) = rollout(model, clips, compute=CPU)
     assert_same_pictures(found, slow_roll_out(model, clips[0], 0))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
 def test_the_chunk_does_not_matter(monkeypatch, chunk):
     model, clips = make_model().eval(), make_clips([8, 5])
-    expected = roll_out(model, clips, compute=CPU)
+    expected = rollout(model, clips, compute=CPU)
     monkeypatch.setattr(engine.evaluation.rollout, "CONDITION_CHUNK", chunk)
-    for found, plain in zip(roll_out(model, clips, compute=CPU), expected):
+    for found, plain in zip(rollout(model, clips, compute=CPU), expected):
         assert_same_pictures(found, plain)
 
 
 def test_true_frames_have_no_way_into_a_roll_out():
     model, clips = make_model().eval(), make_clips([6, 4])
-    expected = roll_out(model, clips, compute=CPU)
+    expected = rollout(model, clips, compute=CPU)
     changed = [
         Clip(c.name, torch.cat([c.frames[:1], 255 - c.frames[1:]]), c.conditions) for c in clips
     ]
     given_only = [Clip(c.name, c.frames[:1], c.conditions) for c in clips]
     for variant in (changed, given_only):
-        for found, plain in zip(roll_out(model, variant, compute=CPU), expected):
+        for found, plain in zip(rollout(model, variant, compute=CPU), expected):
             assert torch.equal(found, plain)
 
 
 def test_frame_0_and_every_pose_but_the_first_reach_the_last_frame_or_their_own():
     model, (clip,) = make_model().eval(), make_clips([5])
-    (plain,) = roll_out(model, [clip], compute=CPU)
+    (plain,) = rollout(model, [clip], compute=CPU)
     other = Clip("other", 255 - clip.frames, clip.conditions)
-    assert not torch.equal(roll_out(model, [other], compute=CPU)[0][1], plain[1])
+    assert not torch.equal(rollout(model, [other], compute=CPU)[0][1], plain[1])
     for t in range(5):
         poses = clip.conditions.clone()
         poses[t] = 255 - poses[t]
-        (found,) = roll_out(model, [Clip("other", clip.frames, poses)], compute=CPU)
+        (found,) = rollout(model, [Clip("other", clip.frames, poses)], compute=CPU)
         assert torch.equal(found[:t], plain[:t])  # nothing looks ahead
         assert torch.equal(found, plain) == (t == 0)
 
 
 def test_batched_clips_are_single_clips():
     model, clips = make_model().eval(), make_clips([7, 3, 5])
-    together = roll_out(model, clips, compute=CPU, z="mean")
+    together = rollout(model, clips, compute=CPU, z="mean")
     for clip, found in zip(clips, together):
-        assert_same_pictures(found, roll_out(model, [clip], compute=CPU, z="mean")[0])
+        assert_same_pictures(found, rollout(model, [clip], compute=CPU, z="mean")[0])
 
 
 def test_the_mean_latent_is_temperature_0():
     model, clips = make_model().eval(), make_clips([5, 4])
-    mean = roll_out(model, clips, compute=CPU, z="mean")
-    cold = roll_out(model, clips, compute=CPU, z="sample", temperature=0.0)
+    mean = rollout(model, clips, compute=CPU, z="mean")
+    cold = rollout(model, clips, compute=CPU, z="sample", temperature=0.0)
     for number, (found, other) in enumerate(zip(mean, cold)):
         assert torch.equal(found, other)
         assert_same_pictures(found, slow_roll_out(model, clips[number], number, scale=0.0))
-    warm = roll_out(model, clips, compute=CPU, temperature=0.5)[1]
+    warm = rollout(model, clips, compute=CPU, temperature=0.5)[1]
     assert_same_pictures(warm, slow_roll_out(model, clips[1], 1, scale=0.5))
 
 
@@ -341,7 +341,7 @@ def test_a_roll_out_keeps_the_mode_of_the_model():
     model, clips = make_model(), make_clips([3])
     for mode in (True, False):
         model.train(mode)
-        roll_out(model, clips, compute=CPU)
+        rollout(model, clips, compute=CPU)
         assert model.training == mode
 
 

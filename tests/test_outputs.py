@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.files import replacing
+from core.files import atomic_write
 from engine.evaluation.rollout import to_uint8
 from engine.output.pictures import side_by_side, write_gif, write_submission
 from engine.output.tracker import CsvLog
@@ -122,11 +122,11 @@ def test_side_by_side_joins_along_the_width_with_a_gray_line():
     assert torch.equal(side_by_side(one), one)
 
 
-# ----------------------------------------------------------------------- replacing files
+# ----------------------------------------------------------------------- atomic_write files
 
 
 def write_half(path, error):
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"half")
         raise error
 
@@ -150,7 +150,7 @@ def test_an_exception_before_there_was_a_file_leaves_none(tmp_path):
 def test_a_file_is_replaced_whole_when_the_block_ends(tmp_path):
     path = tmp_path / "deep" / "er" / "a.bin"
     for content in (b"first", b"2"):
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
             if content == b"2":
                 assert path.read_bytes() == b"first"
@@ -162,7 +162,7 @@ def test_a_file_is_replaced_whole_when_the_block_ends(tmp_path):
 def test_a_replaced_file_has_the_usual_permissions(tmp_path):
     before = os.umask(0o027)
     try:
-        with replacing(tmp_path / "a") as file:
+        with atomic_write(tmp_path / "a") as file:
             file.write(b"x")
     finally:
         after = os.umask(before)

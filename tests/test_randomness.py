@@ -7,7 +7,7 @@ import torch
 from core.device import Compute
 from core.randomness import Stream, normal, numpy_generator, torch_seed
 from data.types import Clip
-from engine.evaluation.rollout import roll_out
+from engine.evaluation.rollout import rollout
 
 CPU = torch.device("cpu")
 SHAPE = (2, 5)
@@ -88,9 +88,7 @@ def test_noise_of_a_roll_out_is_that_of_clip_and_frame():
 
     def roll(chosen, seed=0, temperature=1.0):
         compute = Compute(CPU)
-        return roll_out(
-            DrawsItsNoise(), chosen, compute=compute, seed=seed, temperature=temperature
-        )
+        return rollout(DrawsItsNoise(), chosen, compute=compute, seed=seed, temperature=temperature)
 
     together = roll(clips)
     for k, frames in enumerate(together):

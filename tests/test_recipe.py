@@ -12,7 +12,7 @@ from engine.evaluation.metrics import detail_by_frame
 from engine.evaluation.rollout import to_uint8
 from engine.evaluation.scoring import Scores, drift_table
 from engine.training import schedules
-from engine.training.prediction_buffer import Replay
+from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
 from settings import resolve as config
@@ -120,7 +120,7 @@ def test_given_frames_are_what_every_step_draws_from():
 
 def test_replay_keeps_predictions_and_hands_them_out():
     pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
-    replay = Replay(pixels)
+    replay = PredictionBuffer(pixels)
     index = torch.tensor([[2, 7], [3, 8], [4, 9]])  # (T, B)
     frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
     batch = Batch(frames, frames, index)
@@ -142,7 +142,7 @@ def test_a_step_draws_from_the_replay_and_fills_it(dance_root, settings):
     flags = settings(DR=str(dance_root), replay=True, tfr=0.0, train_vi_len=2, batch_size=4)
     run = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
     data = DanceWindows(flags, CPU)
-    run.replay = Replay(data.frames)
+    run.replay = PredictionBuffer(data.frames)
     batch = next(data.batches(0))
     run.train_step(batch, [False], 0.0)
     changed = (run.replay.frames != data.frames).flatten(1).any(1).nonzero().flatten()
@@ -158,7 +158,7 @@ def test_minutes_stretch_the_schedules_over_the_time(settings):
     run.step = 10_000  # warm-up is over, if there were one
     for seconds, position in ((0, 0.0), (60, 5.0), (90, 7.5), (120, 10.0), (130, 10.0)):
         run.seconds = seconds
-        assert run.position == pytest.approx(position)
+        assert run.fractional_epoch == pytest.approx(position)
         assert run.schedule()["lr"] == pytest.approx(schedules.learning_rate(flags, position))
         assert run.finished == (seconds >= 120)
 
@@ -169,7 +169,7 @@ def test_a_resumed_run_goes_on_counting_the_time(settings, tmp_path):
     run.seconds, run.epoch = 45.0, 3
     other = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
     other.restore(run.resume_state(), tmp_path / "x.ckpt")
-    assert (other.seconds, other.epoch, other.position) == (45.0, 3, run.position)
+    assert (other.seconds, other.epoch, other.position) == (45.0, 3, run.fractional_epoch)
 
 
 def test_the_rate_warms_up_step_by_step(settings):

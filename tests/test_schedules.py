@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from data.windows import data_fraction
 from engine.training.schedules import (
-    data_fraction,
     kl_beta,
     learning_rate,
     learning_rate_shape,

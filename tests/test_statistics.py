@@ -41,7 +41,7 @@ def trained(settings, renewing: bool = False) -> tuple[Run, Poses]:
     for number in range(3):
         run.train_step(data.all[number % 2], [False] * 3, 1.0)
         if renewing:
-            run.renew_statistics(data)
+            run.recompute_bn_stats(data)
     return run, data
 
 
@@ -60,7 +60,7 @@ def test_they_are_those_of_the_weights_of_now(small):
         channels = values.transpose(0, 1).flatten(1)
         means.append(channels.mean(1))
         variances.append(channels.var(1))  # unbiased
-    run.renew_statistics(data)
+    run.recompute_bn_stats(data)
     found = run.model.state_dict()
     for key, expected in zip(KEYS, (means, variances)):
         torch.testing.assert_close(found[key], torch.stack(expected).mean(0), rtol=1e-4, atol=1e-5)
@@ -82,7 +82,7 @@ def test_training_goes_on_as_if_they_had_not_been_renewed(small):
 def test_where_a_mean_has_wandered_to_does_not_show(small):
     """A bias before a BatchNorm changes nothing, once its mean is that of now."""
     run, data = trained(small)
-    run.renew_statistics(data)
+    run.recompute_bn_stats(data)
     poses = data.all[0].conditions
 
     def features() -> Tensor:
@@ -95,7 +95,7 @@ def test_where_a_mean_has_wandered_to_does_not_show(small):
         before = features()
         run.model.label_transformation[1].bias += 5
         wandered = features()
-        run.renew_statistics(data)
+        run.recompute_bn_stats(data)
         torch.testing.assert_close(features(), before, rtol=1e-3, atol=1e-4)
     assert (wandered - before).abs().mean() > before.abs().mean()
 
@@ -103,7 +103,7 @@ def test_where_a_mean_has_wandered_to_does_not_show(small):
 def test_what_is_not_finite_does_not_spoil_them(small):
     run, _ = trained(small)
     before = {key: value.clone() for key, value in run.model.state_dict().items()}
-    run.renew_statistics(Poses(small, spoiled=True))
+    run.recompute_bn_stats(Poses(small, spoiled=True))
     for key, value in run.model.state_dict().items():
         assert torch.equal(value, before[key]), key
 
@@ -119,6 +119,6 @@ def test_a_checkpoint_holds_them(small_root, small_run, settings, name):
     model.run.replay = object()  # whose frames are not asked for
     for key in KEYS:
         model.state_dict()[key].zero_()
-    model.run.renew_statistics(model.training_data(torch.device("cpu")))
+    model.run.recompute_bn_stats(model.training_data(torch.device("cpu")))
     for key in KEYS:
         torch.testing.assert_close(model.state_dict()[key], stored[key])

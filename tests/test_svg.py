@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.device import Compute
 from core.randomness import Stream, normal
 from data.types import Clip
-from engine.evaluation.rollout import roll_out, to_uint8
+from engine.evaluation.rollout import rollout, to_uint8
 from modules.gaussian import kl_between, kl_criterion
 from modules.svg import SVG, SVGConfig
 from modules.vgg import doubled_conv
@@ -183,10 +183,10 @@ def noise_of(seed: int, draw: tuple[int, ...], T: int) -> torch.Tensor:
 def test_a_roll_out_is_that_of_the_reference(prior, last_frame_skip, posterior, n_past):
     model = tiny(prior=prior, last_frame_skip=last_frame_skip, n_past=n_past)
     clip = clip_of(n_past=n_past)
-    (found,) = roll_out(model, [clip], compute=Compute(CPU), seed=3, posterior=posterior)
+    (found,) = rollout(model, [clip], compute=Compute(CPU), seed=3, posterior=posterior)
     frames = clip.frames.float() / 255
     noise = noise_of(3, (0,), len(clip))
-    expected = reference.roll_out(
+    expected = reference.rollout(
         model, frames[:n_past], clip.conditions, noise, frames if posterior else None
     )
     torch.testing.assert_close(found.int(), to_uint8(expected).int(), rtol=0, atol=1)
@@ -197,9 +197,9 @@ def test_batched_samples_are_the_single_ones():
     model, clips = tiny(), [clip_of(seed=0), clip_of(seed=1)]
     draws = [(k, sample) for k in range(2) for sample in range(3)]
     repeated = [clips[k] for k, _ in draws]
-    together = roll_out(model, repeated, compute=Compute(CPU), draws=draws)
+    together = rollout(model, repeated, compute=Compute(CPU), draws=draws)
     for (k, sample), found in zip(draws, together):
-        (alone,) = roll_out(model, [clips[k]], compute=Compute(CPU), draws=[(k, sample)])
+        (alone,) = rollout(model, [clips[k]], compute=Compute(CPU), draws=[(k, sample)])
         torch.testing.assert_close(found.int(), alone.int(), rtol=0, atol=1)
     assert not torch.equal(together[0], together[1])
 
@@ -211,10 +211,10 @@ def test_prior_mode_never_sees_the_truth_and_posterior_mode_does():
     other = Clip("0", changed, clip.conditions, clip.n_past)
     known_alone = Clip("0", clip.frames[:2], clip.conditions, clip.n_past)
     compute = Compute(CPU)
-    (expected,) = roll_out(model, [clip], compute=compute)
+    (expected,) = rollout(model, [clip], compute=compute)
     for unseen in (other, known_alone):
-        assert torch.equal(roll_out(model, [unseen], compute=compute)[0], expected)
-    sees = [roll_out(model, [c], compute=compute, posterior=True)[0] for c in (clip, other)]
+        assert torch.equal(rollout(model, [unseen], compute=compute)[0], expected)
+    sees = [rollout(model, [c], compute=compute, posterior=True)[0] for c in (clip, other)]
     assert torch.equal(sees[0][2], sees[1][2])  # frame 2 is the same in both
     assert not torch.equal(sees[0][3], sees[1][3])
 
@@ -224,7 +224,7 @@ def test_the_condition_changes_the_prediction():
     conditions = clip.conditions.clone()
     conditions[4] += 1
     other = Clip("0", clip.frames, conditions, clip.n_past)
-    a, b = (roll_out(model, [c], compute=Compute(CPU))[0] for c in (clip, other))
+    a, b = (rollout(model, [c], compute=Compute(CPU))[0] for c in (clip, other))
     assert torch.equal(a[:4], b[:4])
     assert not torch.equal(a[4], b[4])
 
@@ -236,21 +236,21 @@ def test_skips_are_those_of_the_last_known_frame():
         for value in model.encoder.head[0].parameters():
             value.zero_()
     clip = clip_of(n_past=2)
-    (expected,) = roll_out(model, [clip], compute=Compute(CPU))
+    (expected,) = rollout(model, [clip], compute=Compute(CPU))
     for frame, matters in ((0, False), (1, True)):
         frames = clip.frames.clone()
         frames[frame] = 255 - frames[frame]
         other = Clip("0", frames, clip.conditions, clip.n_past)
-        (found,) = roll_out(model, [other], compute=Compute(CPU))
+        (found,) = rollout(model, [other], compute=Compute(CPU))
         assert torch.equal(found[2:], expected[2:]) is not matters
 
 
 def test_lstm_state_matters_and_does_not_leak():
     model, clip = tiny(), clip_of()
     compute = Compute(CPU)
-    (first,) = roll_out(model, [clip], compute=compute)
-    roll_out(model, [clip_of(seed=5)], compute=compute)  # leaves nothing behind
-    (again,) = roll_out(model, [clip], compute=compute)
+    (first,) = rollout(model, [clip], compute=compute)
+    rollout(model, [clip_of(seed=5)], compute=compute)  # leaves nothing behind
+    (again,) = rollout(model, [clip], compute=compute)
     assert torch.equal(first, again)
 
     frame, noise = clip.frames[:1].float() / 255, torch.randn(1, TINY["z_dim"])
@@ -266,7 +266,7 @@ def test_lstm_state_matters_and_does_not_leak():
 @pytest.mark.parametrize("prior", ["fixed", "learned"])
 def test_the_mean_of_the_prior_takes_no_noise(prior):
     model, clip = tiny(prior=prior), clip_of(n_past=1)
-    a, b = (roll_out(model, [clip], compute=Compute(CPU), z="mean", seed=s)[0] for s in (0, 1))
+    a, b = (rollout(model, [clip], compute=Compute(CPU), z="mean", seed=s)[0] for s in (0, 1))
     assert torch.equal(a, b)
-    (sampled,) = roll_out(model, [clip], compute=Compute(CPU))
+    (sampled,) = rollout(model, [clip], compute=Compute(CPU))
     assert not torch.equal(a, sampled)

@@ -13,7 +13,6 @@ import numpy as np
 
 from data.store.shards import (
     Shards,
-    cut,
     decode,
     digest,
     frames_in_shard,
@@ -21,6 +20,7 @@ from data.store.shards import (
     open_shards,
     progress,
     remove_others,
+    shard_slices,
     write_shard,
 )
 
@@ -48,7 +48,7 @@ def decoded_frames(
     folder = (cache_dir or default_cache_dir()) / digest(str(paths[0].parent.resolve()))
     ending = f"-{height}x{width}.npy"
     files = [folder / f"{name}{ending}" for name in identities(paths, height, width)]
-    slices = cut(len(paths), frames_in_shard(height, width))
+    slices = shard_slices(len(paths), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [number for number, part in enumerate(parts) if part is None]
     frames = sum(slices[number].stop - slices[number].start for number in missing)

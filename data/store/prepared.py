@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import atomic_write
 from data.store.shards import (
     Shards,
-    cut,
     decode,
     digest,
     frames_in_shard,
@@ -23,6 +22,7 @@ from data.store.shards import (
     open_shards,
     progress,
     remove_others,
+    shard_slices,
     stat_of,
     write_shard,
 )
@@ -50,7 +50,7 @@ class PreparedPictures(Sequence):
             self.height, self.width = int(index["height"]), int(index["width"])
             self.content = str(index["content"])
             self._files = [folder / Path(name).name for name in index["shards"]]
-            self._slices = cut(len(self.numbers), int(index["frames_in_shard"]))
+            self._slices = shard_slices(len(self.numbers), int(index["frames_in_shard"]))
             if len(self._slices) != len(self._files):
                 raise ValueError(f"{len(self._files)} shards for {len(self.numbers)} frames")
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,12 +109,12 @@ def prepare(
         "content": names_and_sizes(paths),
         "shards": [file.name for file in files],
     }
-    with replacing(target / NUMBERS_FILE) as opened:
+    with atomic_write(target / NUMBERS_FILE) as opened:
         np.save(opened, np.array(list(pictures)))
-    with replacing(target / INDEX_FILE) as opened:
+    with atomic_write(target / INDEX_FILE) as opened:
         opened.write(json.dumps(index).encode())
     remove_others(target.glob("*.npy"), keep=[target / NUMBERS_FILE, *files])
-    slices = cut(len(paths), frames_in_shard(height, width))
+    slices = shard_slices(len(paths), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [n for n in range(share[0], len(parts), share[1]) if parts[n] is None]
     frames = sum(slices[n].stop - slices[n].start for n in missing)

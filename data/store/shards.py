@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import atomic_write
 from data.store.images import read_frame
 
 SHARD_BYTES = 1 << 28  # one is held in memory while it is decoded
@@ -75,7 +75,7 @@ def frames_in_shard(height: int, width: int) -> int:
     return max(1, SHARD_BYTES // (3 * height * width))
 
 
-def cut(frames: int, in_shard: int) -> list[slice]:
+def shard_slices(frames: int, in_shard: int) -> list[slice]:
     """Return which frames of a set make up each shard."""
     return [slice(a, min(a + in_shard, frames)) for a in range(0, frames, in_shard)]
 
@@ -100,7 +100,7 @@ def identities(paths: Sequence[Path], height: int, width: int) -> list[str]:
         stat = stat_of(path)
         lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
     head = f"{FORMAT_VERSION} {height}x{width}"
-    parts = cut(len(paths), frames_in_shard(height, width))
+    parts = shard_slices(len(paths), frames_in_shard(height, width))
     return [digest(head, *lines[part]) for part in parts]
 
 
@@ -143,7 +143,7 @@ def _open(file: Path, shape: tuple[int, ...], checked: int) -> np.ndarray | None
 
 def write_shard(file: Path, frames: np.ndarray) -> None:
     """Write a shard whole or not at all."""
-    with replacing(file) as opened:
+    with atomic_write(file) as opened:
         np.save(opened, frames)
         opened.write(checksums(frames, range(len(frames))).tobytes())
 

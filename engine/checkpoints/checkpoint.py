@@ -16,7 +16,7 @@ from typing import BinaryIO
 import torch
 
 from core.errors import UserError
-from core.files import open_regular, replacing
+from core.files import atomic_write, open_regular
 from engine.checkpoints.schema import check_run, check_weights
 
 FORMAT = "conditional-video-vae 1"
@@ -26,7 +26,7 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 def save(path: Path, content: dict, keep: int = 0) -> None:
     """Write a checkpoint whole or not at all; `keep` earlier ones stay beside it."""
-    with replacing(path, keep=keep) as file:
+    with atomic_write(path, keep=keep) as file:
         torch.save(content, file)
 
 

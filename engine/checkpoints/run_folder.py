@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from core import distributed
 from core.errors import UserError
-from core.files import open_regular, remove_leftovers, replacing
+from core.files import atomic_write, open_regular, remove_leftovers
 from engine.checkpoints import checkpoint
 from engine.output.tracker import METRICS_FILE, read_log
 from settings.resolve import as_plain, differences
@@ -79,7 +79,7 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
             set_aside(folder)
         elif (folder / METRICS_FILE).exists():
             read_log(folder / METRICS_FILE)  # refused here, before anything is written
-        with replacing(folder / SETTINGS_FILE) as file:
+        with atomic_write(folder / SETTINGS_FILE) as file:
             file.write(json.dumps(as_plain(settings), indent=2).encode())
     except Timeout:
         raise UserError(
@@ -98,7 +98,7 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
 
 
 def set_aside(folder: Path) -> None:
-    """Move the files of an earlier run into a dated folder beside the new ones."""
+    """Warp the files of an earlier run into a dated folder beside the new ones."""
     found = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
     if not any(path.suffix == ".ckpt" or path.name == METRICS_FILE for path in found):
         return  # killed before it had anything to lose
@@ -129,7 +129,7 @@ def open_results_folder(folder: Path, path: Path, content: dict, *, overwrite: b
                 )
             for file in found:
                 file.unlink()
-        with replacing(folder / SOURCE_FILE) as file:
+        with atomic_write(folder / SOURCE_FILE) as file:
             file.write(json.dumps(source, indent=2).encode())
     except OSError as error:
         raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None

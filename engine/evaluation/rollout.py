@@ -22,7 +22,7 @@ CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bou
 
 
 @torch.inference_mode()
-def roll_out(
+def rollout(
     model: Model,
     clips: Sequence[Clip],
     *,
@@ -46,24 +46,24 @@ def roll_out(
     )
     if compute.device.type == "cuda":
         with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
-            return _roll_out(model, clips, compute, noise, posterior)
-    return _roll_out(model, clips, compute, noise, posterior)
+            return _rollout(model, clips, compute, noise, posterior)
+    return _rollout(model, clips, compute, noise, posterior)
 
 
-def roll_out_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
-    """Predict this process's share of the clips, each as `roll_out` predicts it among all."""
-    own = distributed.own_share(len(clips))
+def rollout_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Predict this process's share of the clips, each as `rollout` predicts it among all."""
+    own = distributed.rank_indices(len(clips))
     if not own:
         return []
-    return roll_out(model, [clips[k] for k in own], draws=[(k,) for k in own], **how)
+    return rollout(model, [clips[k] for k in own], draws=[(k,) for k in own], **how)
 
 
-def roll_out_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
-    """Return in every process what `roll_out` returns, the clips shared out over all."""
-    return distributed.put_together(roll_out_share(model, clips, **how), len(clips))
+def rollout_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
+    """Return in every process what `rollout` returns, the clips shared out over all."""
+    return distributed.gather_objects(rollout_share(model, clips, **how), len(clips))
 
 
-def _roll_out(
+def _rollout(
     model: Model, clips: Sequence[Clip], compute: Compute, draw: "PriorNoise", posterior: bool
 ) -> list[Tensor]:
     device, n_past = compute.device, clips[0].n_past

@@ -16,7 +16,7 @@ from core.randomness import Stream, numpy_generator
 from data.types import Clip
 from engine.contract import Model
 from engine.evaluation.metrics import psnr_by_frame, ssim_by_frame
-from engine.evaluation.rollout import roll_out
+from engine.evaluation.rollout import rollout
 from engine.evaluation.scoring import copy_last
 
 METRICS = {"psnr": psnr_by_frame, "ssim": ssim_by_frame}
@@ -74,9 +74,9 @@ def sample(
     for start in range(0, len(only), together):
         numbers = only[start : start + together]
         draws = [(k, n) for k in numbers for n in range(samples)]
-        drawn = roll_out(model, [clips[k] for k, _ in draws], draws=draws, **arguments)
+        drawn = rollout(model, [clips[k] for k, _ in draws], draws=draws, **arguments)
         seen = [clips[k] for k in numbers]
-        posterior = roll_out(
+        posterior = rollout(
             model, seen, draws=[(k, 0) for k in numbers], posterior=True, **arguments
         )
         for i, k in enumerate(numbers):

@@ -12,7 +12,7 @@ from core import distributed
 from core.device import Compute
 from core.randomness import Stream, normal
 from data.types import Clip, to_float
-from engine.evaluation.rollout import roll_out_share
+from engine.evaluation.rollout import rollout_share
 from engine.evaluation.scoring import Scores, mean_scores, score
 
 DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
@@ -42,7 +42,7 @@ def validate(
 
     Several processes share the clips, and each returns the whole.
     """
-    return put_together(validate_share(model, clips, settings, compute), len(clips))
+    return gather_objects(validate_share(model, clips, settings, compute), len(clips))
 
 
 def validate_share(
@@ -52,7 +52,7 @@ def validate_share(
     was_training = model.training
     model.eval()
     try:
-        predictions = roll_out_share(
+        predictions = rollout_share(
             model,
             clips,
             compute=compute,
@@ -60,7 +60,7 @@ def validate_share(
             temperature=settings.temperature,
             seed=settings.seed,
         )
-        own = [clips[item] for item in distributed.own_share(len(clips))]
+        own = [clips[item] for item in distributed.rank_indices(len(clips))]
         scores = [score(clip, frames) for clip, frames in zip(own, predictions)]
         posterior = {}
         if distributed.is_main():
@@ -70,12 +70,12 @@ def validate_share(
     return Validation(scores, predictions, posterior)
 
 
-def put_together(share: Validation, clips: int) -> Validation:
+def gather_objects(share: Validation, clips: int) -> Validation:
     """Join the shares of all processes."""
     return Validation(
-        distributed.put_together(share.scores, clips),
-        distributed.put_together(share.predictions, clips),
-        distributed.from_main(lambda: share.posterior),
+        distributed.gather_objects(share.scores, clips),
+        distributed.gather_objects(share.predictions, clips),
+        distributed.broadcast_from_main(lambda: share.posterior),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.files import replacing
+from core.files import atomic_write
 
 FRAME_MILLISECONDS = 20  # the lab's GIFs
 PALETTE_FRAMES = 32  # frames that the palette of a GIF is found on
@@ -34,7 +34,7 @@ def write_gif(
         .resize(size, Image.Resampling.NEAREST)
         for frame in pixels
     )
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         first.save(
             file,
             format="GIF",
@@ -58,7 +58,7 @@ def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int = VIEW_S
     line = rows[0].new_full((1, 3, 1, rows[0].shape[3]), 128)
     sheet = torch.cat([part for row in rows for part in (line, row)][1:], dim=2)[0]
     pixels = sheet.permute(1, 2, 0).numpy().repeat(scale, axis=0).repeat(scale, axis=1)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 
 
@@ -70,7 +70,7 @@ def write_submission(path: Path, clips: Sequence[Tensor]) -> None:
     """
     size = clips[0][0].numel()
     rows = np.concatenate([clip.reshape(len(clip), size).numpy() for clip in clips])
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(f"id,{','.join(map(str, range(size)))}\n".encode())
         for index, row in enumerate(rows):
             text = _DIGITS[row][_IS_TEXT[row]]  # all values at once, each with its comma

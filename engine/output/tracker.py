@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core import distributed
 from core.errors import UserError
-from core.files import going_on, open_regular, replacing
+from core.files import atomic_write, open_regular, warn_on_write_error
 from engine.evaluation.scoring import Scores
 from engine.output.tensorboard_log import open_tensorboard
 from engine.output.wandb_log import open_wandb
@@ -45,7 +45,7 @@ class CsvLog:
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self._rows)
-        with going_on(self.path.name), replacing(self.path) as file:
+        with warn_on_write_error(self.path.name), atomic_write(self.path) as file:
             file.write(text.getvalue().encode())
 
 

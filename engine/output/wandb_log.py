@@ -6,7 +6,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from core.files import going_on, replacing
+from core.files import atomic_write, warn_on_write_error
 from engine.checkpoints.checkpoint import BEST, LAST
 from engine.evaluation.scoring import Scores
 
@@ -60,7 +60,7 @@ def _run_id(folder: Path, wanted: str | None) -> str:
         known = None
     chosen = wanted or (known if isinstance(known, str) else None) or secrets.token_hex(4)
     if chosen != known:
-        with going_on(file.name), replacing(file) as output:
+        with warn_on_write_error(file.name), atomic_write(file) as output:
             output.write(json.dumps({"id": chosen}).encode())
     return chosen
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 LIMIT = 20  # such steps in a row, after which training has diverged and stops
 
 
-class Guard:
+class NonFiniteGuard:
     """Takes the optimizer's steps, but for those that would spoil the weights.
 
     With the fused optimizers nothing is read back from the device: where a step is not finite, they

@@ -10,17 +10,17 @@ from tqdm import tqdm
 
 from core import distributed
 from core.errors import UserError
-from core.files import going_on
+from core.files import warn_on_write_error
 from core.signals import Interrupted, StopRequest
 from data.types import Clip, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
-from engine.evaluation.validation import Validation, put_together, validate_share
+from engine.evaluation.validation import Validation, gather_objects, validate_share
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker
 from engine.training.guard import LIMIT
-from engine.training.prediction_buffer import Replay, check_memory
+from engine.training.prediction_buffer import PredictionBuffer, check_memory
 from engine.training.run import Run
 
 SECONDS_PER_REFRESH = 0.5  # how often the bar reads metrics off the device
@@ -46,7 +46,7 @@ def train(
     training diverges or the last checkpoint cannot be written.
     """
     settings = run.settings
-    run.replay = begin_replay(run, data) if settings.replay else None
+    run.replay = begin_prediction_buffer(run, data) if settings.replay else None
     run.best = begin_best(run, next(iter(sets)), folder)
     own_saver = Saver if distributed.is_main() else NoSaver
     saver = own_saver(folder, settings.keep, settings.save_every_minutes)
@@ -70,9 +70,9 @@ def train(
         raise UserError(f"the last checkpoint could not be written: {saver.failed}")
 
 
-def agree(run: Run, stop: StopRequest) -> None:
+def sync_stop_and_clock(run: Run, stop: StopRequest) -> None:
     """Let all processes know of a signal that one of them got, and go by the first one's clock."""
-    signum, run.seconds = distributed.greatest(stop.signum, run.seconds)
+    signum, run.seconds = distributed.all_reduce_max(stop.signum, run.seconds)
     stop.agreed = int(signum)
 
 
@@ -100,7 +100,7 @@ def end_epoch(
     gifs: dict[str, Path] = {}
     scores: dict[str, list[Scores]] = {}
     if validates or names:
-        run.renew_statistics(data)
+        run.recompute_bn_stats(data)
     if validates:
         found = validate_all(run, sets, stop)
         for name, validation in found.items():
@@ -119,7 +119,7 @@ def end_epoch(
     names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
     if names or validates or saver.due:
         state = run.state()
-        resume_state = state | run.beyond_state()
+        resume_state = state | run.resume_only_state()
         saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
 
 
@@ -131,10 +131,10 @@ def validate_all(run: Run, sets: dict[str, list[Clip]], stop: StopRequest) -> di
             name: validate_share(run.model, clips, run.settings, run.compute)
             for name, clips in sets.items()
         }
-    agree(run, stop)
+    sync_stop_and_clock(run, stop)
     if stop.agreed:
         raise Interrupted
-    return {name: put_together(share, len(sets[name])) for name, share in shares.items()}
+    return {name: gather_objects(share, len(sets[name])) for name, share in shares.items()}
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:
@@ -146,16 +146,16 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
     return begun | {"psnr": float("-inf"), "epoch": -1}
 
 
-def begin_replay(run: Run, data: TrainingData) -> Replay:
+def begin_prediction_buffer(run: Run, data: TrainingData) -> PredictionBuffer:
     """Return the replay that was stored with the run, or a new one from the true frames."""
     if run.replay is None:
         if run.step:
             print("this checkpoint holds no replay (last.ckpt does): it begins with true frames")
-        return Replay(data.frames)
-    return Replay(run.replay.frames.to(data.frames.device))
+        return PredictionBuffer(data.frames)
+    return PredictionBuffer(run.replay.frames.to(data.frames.device))
 
 
-def check_replay(run: Run, data: TrainingData) -> None:
+def check_prediction_buffer(run: Run, data: TrainingData) -> None:
     """Raise UserError where a replay would not fit into memory, or was stored with other frames."""
     if run.settings.replay:
         check_memory(data.frames)
@@ -177,7 +177,7 @@ def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: Sto
     weight = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
     refreshed = mark = time.perf_counter()
     for batch in data.batches(run.epoch, so_far.batches):
-        agree(run, stop)
+        sync_stop_and_clock(run, stop)
         if stop.agreed or (so_far.batches and run.time_is_up):
             break
         scheduled = run.schedule()
@@ -199,7 +199,7 @@ def train_epoch(run: Run, data: TrainingData, bar: tqdm, saver: Saver, stop: Sto
             raise diverged(run, saver)
         if saver.due and not run.guard.diverging:
             saver.save({checkpoint.LAST: run.resume_state()})
-    agree(run, stop)
+    sync_stop_and_clock(run, stop)
 
 
 def diverged(run: Run, saver: Saver) -> UserError:
@@ -265,7 +265,7 @@ def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) ->
     kept = "" if epoch is None else f"_epoch={epoch}"
     gifs = {f"{name}_gif": folder / f"{name}{kept}.gif" for name in found}
     for path, validation in zip(gifs.values(), found.values()):
-        with going_on(path.name):
+        with warn_on_write_error(path.name):
             write_gif(path, validation.predictions[0])
     return {name: path for name, path in gifs.items() if path.exists()}
 

@@ -29,7 +29,7 @@ def check_memory(frames: Tensor | Shards) -> None:
 
     Every process keeps all of them, and the first a copy while it saves.
     """
-    copies = distributed.processes_here() + 1
+    copies = distributed.local_world_size() + 1
     if frames.device.type != "cpu" or not hasattr(os, "sysconf"):
         return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -41,7 +41,7 @@ def check_memory(frames: Tensor | Shards) -> None:
         )
 
 
-class Replay:
+class PredictionBuffer:
     """The model's latest prediction of every training frame; the true frame until there is one."""
 
     def __init__(self, frames: Tensor | Shards):
@@ -62,10 +62,10 @@ class Replay:
         index = batch.index[:-1]
         if stray is not None:
             before = distributed.gather(index, dim=1).roll(1, dims=1)
-            index = torch.where(stray, distributed.own_part(before.T).T, index)
+            index = torch.where(stray, distributed.local_shard(before.T).T, index)
         kept = self._kept(index, true.device)
-        if batch.move is not None:
-            kept = batch.move.frames(kept)
+        if batch.warp is not None:
+            kept = batch.warp.frames(kept)
         if not any(teacher_forcing):
             return kept
         chosen = [true if forced else kept for forced in teacher_forcing]
@@ -78,8 +78,8 @@ class Replay:
         `finite`, a boolean scalar, is not set, what was kept before stays.
         """
         index, home = batch.index[1:], self.frames.device
-        if batch.move is not None:
-            predictions, known = batch.move.back(predictions)
+        if batch.warp is not None:
+            predictions, known = batch.warp.back(predictions)
             predictions = torch.where(known, predictions, self._kept(index, predictions.device))
         index = distributed.gather(index, dim=1).to(home)  # (T-1, B of all)
         pixels = distributed.gather(to_uint8(predictions).permute(1, 0, 3, 4, 2), dim=1).to(home)

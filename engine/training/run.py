@@ -16,22 +16,22 @@ from core.errors import UserError
 from core.randomness import Stream, normal, numpy_generator
 from data.types import Batch, TrainingData
 from engine.checkpoints import checkpoint
-from engine.training.guard import Guard
+from engine.training.guard import NonFiniteGuard
 from engine.training.optimizers import load_state, make_optimizer
-from engine.training.prediction_buffer import Replay
+from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.schedules import (
     kl_beta,
     learning_rate,
     learning_rate_shape,
     teacher_forcing_ratio,
 )
-from settings.resolve import as_plain, total_batch
+from settings.resolve import as_plain, global_batch_size
 
-STATISTICS_FRAMES = 1024  # from which the running statistics of BatchNorm are taken anew
+BN_STATS_FRAMES = 1024  # from which the running statistics of BatchNorm are taken anew
 
 
 @dataclass
-class EpochSums:
+class EpochMetrics:
     """What the epoch that is being trained has summed up so far."""
 
     batches: int = 0
@@ -67,18 +67,18 @@ class Run:
     """
 
     def __init__(self, model: nn.Module, settings: Namespace, compute: Compute):
-        distributed.synchronise_batch_norm(model)
+        distributed.synchronize_batch_norm(model)
         self.model = compute.prepare(model)
         self.settings = settings
         self.compute = compute
         self.optimizer = make_optimizer(model, settings)
-        self.guard = Guard(model, self.optimizer)
+        self.guard = NonFiniteGuard(model, self.optimizer)
         self.identity: dict = {}  # settings and data that make this run what it is
         self.epoch = 0
-        self.so_far = EpochSums()
+        self.so_far = EpochMetrics()
         self.step = 0
         self.seconds = 0.0  # spent training, which `--minutes` counts
-        self.replay: Replay | None = None
+        self.replay: PredictionBuffer | None = None
         self.best: dict | None = None  # psnr (dB) and epoch, and what they were scored on
 
     def train_step(
@@ -98,7 +98,7 @@ class Run:
         loss, metrics, predictions = self._loss(batch, teacher_forcing, kl_beta, previous)
         self.optimizer.zero_grad()
         loss.backward()
-        metrics = distributed.average(self.model.parameters(), metrics)
+        metrics = distributed.all_reduce_mean(self.model.parameters(), metrics)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.max_norm).detach()
         finite = metrics["loss"].isfinite() & norm.isfinite()
         self.guard.step(finite)
@@ -128,7 +128,7 @@ class Run:
             )
 
     @torch.no_grad()
-    def renew_statistics(self, data: TrainingData) -> None:
+    def recompute_bn_stats(self, data: TrainingData) -> None:
         """Take BatchNorm's running statistics anew, from the epoch's first batches.
 
         Training keeps a mean over its latest steps, by the weights of each. Before a BatchNorm the
@@ -151,7 +151,7 @@ class Run:
                 true = batch.frames[:, :-1] if self.replay else None
                 self._loss(batch, self.teacher_forcing(number, T - 1), 0.0, previous=true)
                 seen += distributed.world_size() * B * T
-                if seen >= STATISTICS_FRAMES:
+                if seen >= BN_STATS_FRAMES:
                     break
         statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
         self.guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
@@ -170,12 +170,12 @@ class Run:
         """Toss for the windows that draw from another one's frame (`--stray`): (B,) bool."""
         rng = numpy_generator(self.settings.seed, Stream.STRAY, self.step)
         total = distributed.world_size() * batch.index.shape[1]
-        chosen = distributed.own_part(rng.random(total) < self.settings.stray)
+        chosen = distributed.local_shard(rng.random(total) < self.settings.stray)
         return torch.from_numpy(chosen).to(batch.index.device)
 
     def teacher_forcing(self, batch_index: int, steps: int) -> list[bool]:
         """Toss for the steps of a batch: True draws from the true frame (`--tfr_coin`)."""
-        ratio = teacher_forcing_ratio(self.settings, self.position)
+        ratio = teacher_forcing_ratio(self.settings, self.fractional_epoch)
         per_epoch = self.settings.tfr_coin == "epoch"
         counters = (self.epoch,) if per_epoch else (self.epoch, batch_index)
         rng = numpy_generator(self.settings.seed, Stream.TEACHER_FORCING, *counters)
@@ -184,7 +184,7 @@ class Run:
         return [bool(rng.random() < ratio)] * steps
 
     @property
-    def position(self) -> float:
+    def fractional_epoch(self) -> float:
         """Where the schedules stand, in epochs: with `--minutes` by the time spent training."""
         if self.settings.minutes is None:
             return self.epoch
@@ -194,7 +194,7 @@ class Run:
     @property
     def time_is_up(self) -> bool:
         """True where the schedules have come to their end."""
-        return self.position >= self.settings.num_epoch
+        return self.fractional_epoch >= self.settings.num_epoch
 
     @property
     def finished(self) -> bool:
@@ -204,20 +204,20 @@ class Run:
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
         self.epoch += 1
-        self.so_far = EpochSums()
+        self.so_far = EpochMetrics()
 
     def schedule(self) -> dict[str, float]:
         """Set the learning rate of the next step; return it with β and teacher forcing ratio."""
         return {
-            "beta": kl_beta(self.settings, self.position),
-            "tfr": teacher_forcing_ratio(self.settings, self.position),
+            "beta": kl_beta(self.settings, self.fractional_epoch),
+            "tfr": teacher_forcing_ratio(self.settings, self.fractional_epoch),
             "lr": self.set_learning_rate(),
         }
 
     def set_learning_rate(self) -> float:
         """Set the rate of the next step and return it."""
         warm = min(1.0, (self.step + 1) / (self.settings.lr_warmup + 1))
-        lr = warm * learning_rate(self.settings, self.position)
+        lr = warm * learning_rate(self.settings, self.fractional_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -227,10 +227,10 @@ class Run:
     def state(self) -> dict:
         """Return the checkpoint: the lab's keys and ours.
 
-        It lacks what is of no use after the epoch or is as large as the data; see `beyond_state`.
+        Without what is of no use after the epoch or is as large as the data (`resume_only_state`).
         """
         last_epoch = self.epoch - 1
-        at = max(0, last_epoch) if self.settings.minutes is None else self.position
+        at = max(0, last_epoch) if self.settings.minutes is None else self.fractional_epoch
         return {
             "format": checkpoint.FORMAT,
             "state_dict": self.model.state_dict(),
@@ -245,7 +245,7 @@ class Run:
             "identity": self.identity,
         }
 
-    def beyond_state(self) -> dict:
+    def resume_only_state(self) -> dict:
         """Return what an exact continuation needs besides: the begun epoch and the replay."""
         replay = {"replay": self.replay.frames} if self.replay else {}
         so_far = {"so_far": vars(self.so_far) | {}} if self.so_far.batches else {}
@@ -253,7 +253,7 @@ class Run:
 
     def resume_state(self) -> dict:
         """Return all that an exact continuation needs."""
-        return self.state() | self.beyond_state()
+        return self.state() | self.resume_only_state()
 
     def restore(self, content: dict, path: Path) -> None:
         """Go on from a checkpoint: exactly from one of ours, from a lab file as it allows.
@@ -290,19 +290,22 @@ class Run:
         self.seconds = content.get("seconds", 0.0)
         self.best = content["best"]
         if "so_far" in content:
-            self.so_far = EpochSums(**content["so_far"])
+            self.so_far = EpochMetrics(**content["so_far"])
             device, metrics = self.compute.device, self.so_far.metrics
             self.so_far.metrics = {name: value.to(device) for name, value in metrics.items()}
             self._count_in_own_batches(content.get("identity", {}))
         if "replay" in content:
-            self.replay = Replay(content["replay"])
+            self.replay = PredictionBuffer(content["replay"])
 
     def _count_in_own_batches(self, identity: dict) -> None:
         """Say of the begun epoch how many batches it has come, where they had another size.
 
         Fewer windows than a batch has are passed over for it.
         """
-        before, own = total_batch(identity), distributed.world_size() * self.settings.batch_size
+        before, own = (
+            global_batch_size(identity),
+            distributed.world_size() * self.settings.batch_size,
+        )
         if before is not None and before != own:
             batches = math.ceil(self.so_far.batches * before / own)
             ratio = batches / self.so_far.batches

@@ -15,7 +15,7 @@ from engine.checkpoints.run_folder import open_run_folder, resume_point
 from engine.evaluation.scoring import mean_scores
 from engine.evaluation.validation import Validation, validate
 from engine.output.tracker import Tracker
-from engine.training.loop import check_replay, train
+from engine.training.loop import check_prediction_buffer, train
 from engine.training.run import Run
 from settings import resolve as config
 
@@ -81,12 +81,12 @@ class Stages(nn.Module):
                 "with --resume never"
             )
             return
-        print_total_batch(settings)
-        sets = distributed.one_per_machine_first(self.validation_sets)
-        data = distributed.one_per_machine_first(lambda: self.training_data(run.compute.device))
-        check_replay(run, data)  # before anything is written
-        run.identity = distributed.from_main(lambda: self.identity_with_data)
-        constants = distributed.from_main(lambda: self.baselines(sets))
+        print_global_batch_size(settings)
+        sets = distributed.local_main_process_first(self.validation_sets)
+        data = distributed.local_main_process_first(lambda: self.training_data(run.compute.device))
+        check_prediction_buffer(run, data)  # before anything is written
+        run.identity = distributed.broadcast_from_main(lambda: self.identity_with_data)
+        constants = distributed.broadcast_from_main(lambda: self.baselines(sets))
         with open_run_folder(settings, continued_from=self.continued_from) as folder:
             tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
             try:
@@ -97,8 +97,8 @@ class Stages(nn.Module):
 
     def validation_stage(self) -> dict[str, Validation]:
         """Validate as the test does, print the scores beside the baselines and return them."""
-        sets = distributed.one_per_machine_first(self.validation_sets)
-        distributed.from_main(lambda: self.baselines(sets))
+        sets = distributed.local_main_process_first(self.validation_sets)
+        distributed.broadcast_from_main(lambda: self.baselines(sets))
         found = {
             name: validate(self, clips, self.args, self.run.compute) for name, clips in sets.items()
         }
@@ -118,7 +118,7 @@ class Stages(nn.Module):
 
         `args.warm_start` gives the weights alone. See `--resume`.
         """
-        args, start = self.args, distributed.from_main(self._starting_point)
+        args, start = self.args, distributed.broadcast_from_main(self._starting_point)
         if start is None:
             return
         path, content, here = start
@@ -152,7 +152,7 @@ class Stages(nn.Module):
         return self.identity | {"data": self.data_digest()}
 
 
-def print_total_batch(settings: Namespace) -> None:
+def print_global_batch_size(settings: Namespace) -> None:
     """Say what a step is made of where several processes share it."""
     if (processes := distributed.world_size()) > 1:
         print(
