@@ -132,7 +132,7 @@ def assert_same_batch(batch: Batch, other: Batch) -> None:
 
 def test_augmentation_learns_the_same_from_shards(settings, dance_root):
     data = DanceWindows(settings(DR=str(dance_root), train_vi_len=4), CPU)
-    sets = [data.frames, data.pose_colors]
+    sets = [data.frames, data.poses]
     parts = [Shards([x[:25].numpy(), x[25:].numpy()]) for x in sets]
     one, other = (Augmentation(*x, np.arange(60), 0) for x in (sets, parts))
     assert torch.equal(one.room, other.room)
