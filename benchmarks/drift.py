@@ -7,6 +7,8 @@ from the true frame 450. The difference is what 450 frames of drift cost.
 import argparse
 import dataclasses
 
+from tasks.stored_models import settle_output_activation
+
 from core.device import Compute, choose_compute, choose_device
 from core.errors import UserError, exit_on_user_error
 from data.types import Clip
@@ -15,7 +17,6 @@ from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
 from settings import resolve as config
-from tasks.stored_models import settle_output_activation
 from Tester import Test_model
 
 RESTART, FIRST, LAST = 450, 501, 600

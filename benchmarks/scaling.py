@@ -85,8 +85,8 @@ def begin(settings: Namespace) -> tuple[Run, Batch]:
     conditions = torch.rand(B, T, 7) if is_robot else torch.rand_like(frames)
     index = torch.arange(B * T).view(B, T).T
     run = Run(model, settings, Compute(CPU))
-    if settings.replay:
-        run.replay = PredictionBuffer(
+    if settings.prediction_buffer:
+        run.prediction_buffer = PredictionBuffer(
             torch.zeros(B * T * distributed.world_size(), *size, 3).byte()
         )
     return run, Batch(frames, conditions, index)

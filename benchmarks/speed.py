@@ -95,10 +95,10 @@ def training(settings, compute: Compute, forced: bool, repeats: int) -> dict[str
     """Time steps of the engine."""
     run = Run(CVAE(CVAEConfig.from_settings(settings)), settings, compute)
     batch = random_batch(settings, compute.device)
-    if settings.replay:
+    if settings.prediction_buffer:
         T, B = settings.train_vi_len, settings.batch_size
         frames = batch.frames.transpose(0, 1).flatten(0, 1).permute(0, 2, 3, 1)
-        run.replay = PredictionBuffer(to_uint8(frames))
+        run.prediction_buffer = PredictionBuffer(to_uint8(frames))
         batch = batch._replace(index=torch.arange(T * B, device=compute.device).view(T, B))
     flags = [forced] * (settings.train_vi_len - 1)
     with FlopCounterMode(display=False) as counter:

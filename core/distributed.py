@@ -3,16 +3,15 @@
 `torchrun` starts the processes and tells each its place by environment variables. What is asked
 here has an answer without it too: a world of one, in which nothing is exchanged.
 
-The gradients travel in one reduction a step, after the backward pass, with the metrics and
-whether the loss is finite. `DistributedDataParallel` would begin during the backward pass, but
-lays its buckets out anew after the first step it sees, so that a resumed run adds in another order
-than one that never stopped; and its static graph does not fit steps that toss for teacher
-forcing. What overlapping would save is in docs/scaling.md.
+Gradients are averaged by `DistributedDataParallel`, during the backward pass. It is told to look
+for unused parameters, because with that its reducer keeps the buckets it began with; otherwise it
+lays them out anew after the first step it sees, and a resumed run would add in another order than
+one that never stopped. A test counts the rebuilds. What this costs: docs/scaling.md.
 """
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from core.errors import UserError
 
@@ -187,24 +187,28 @@ def _noticing_losses() -> Iterator[None]:
 # -------------------------------------------------------------- between devices
 
 
-def all_reduce_mean(
-    parameters: Iterable[nn.Parameter], figures: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Set every gradient to its mean over the processes; return the means of the figures.
+def data_parallel(model: nn.Module) -> nn.Module:
+    """Return what runs the model and averages its gradients over the processes.
 
-    figures: scalars on the device of the parameters. All travel in one reduction.
+    All processes must have built the same weights. Buffers are left alone: those of
+    `SyncedBatchNorm` are equal already.
     """
     if world_size() == 1:
+        return model
+    with _noticing_losses():
+        return DistributedDataParallel(
+            model, find_unused_parameters=True, broadcast_buffers=False, init_sync=False
+        )
+
+
+def all_reduce_mean(figures: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the means of scalars on one device over the processes, in one small reduction."""
+    if world_size() == 1:
         return figures
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    parts = [*gradients, torch.stack([value.float() for value in figures.values()])]
-    flat = torch.cat([part.reshape(-1) for part in parts])
+    flat = torch.stack([value.float() for value in figures.values()])
     with _noticing_losses():
         dist.all_reduce(flat)
-    flat /= world_size()
-    means = flat.split([part.numel() for part in parts])
-    torch._foreach_copy_(gradients, [m.view_as(g) for m, g in zip(means, gradients)])
-    return dict(zip(figures, means[-1].unbind()))
+    return dict(zip(figures, (flat / world_size()).unbind()))
 
 
 def gather(part: Tensor, dim: int) -> Tensor:

@@ -24,7 +24,7 @@ class Stream(IntEnum):
     DIAGNOSTIC = 5
     SHOWN = 6
     AUGMENTATION = 7
-    STRAY = 8
+    CONTEXT_SWAP = 8
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

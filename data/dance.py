@@ -140,7 +140,7 @@ class DanceWindows:
         if settings.augment:
             training = np.concatenate([np.arange(a, b) for a, b in self.segments])
             self.augmentation = Augmentation(
-                self.frames, self.poses, training, settings.seed, settings.mirror
+                self.frames, self.poses, training, settings.seed, settings.flip_prob
             )
 
     def segments_in(self, epoch: int) -> list[Segment]:

@@ -9,31 +9,36 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from data.types import Batch
+
 
 class Model(Protocol):
     """A conditional video model. All state travels through arguments and return values."""
 
     latent_shape: tuple[int, ...]
 
-    def loss(
+    def forward(
         self,
-        frames: Tensor,
-        conditions: Tensor,
+        batch: Batch,
         *,
         teacher_forcing: Sequence[bool],
         kl_beta: Tensor | float,
         noise: Tensor,
         bptt: int,
         previous: Tensor | None,
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the loss of a batch, its metrics, and its predictions (B, T − 1, C, H, W).
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Return the loss of a batch, its metrics, and its predictions (B, T - 1, C, H, W).
 
-        Metrics are loss, mse, kl and elbo, as scalars; they and the predictions are detached.
-        previous (B, T − 1, C, H, W), where given, are the frames to draw from.
+        teacher_forcing: T - 1 flags; a step predicts from the true frame where its flag is set.
+        noise (B, T - 1, *latent_shape). bptt: how many predictions a gradient passes back through.
+        previous (B, T - 1, C, H, W), where given, are the frames to predict from.
+
+        Metrics are scalars by name, `loss` among them. They and the predictions are detached; a
+        model that knows no prediction buffer may return None for the predictions.
         """
 
     def encode_conditions(self, conditions: Tensor) -> Tensor:
-        """Encode (B, T, …) once for a whole roll-out; the result is (B, T, …) too."""
+        """Encode (B, T, …) once for a whole rollout; the result is (B, T, …) too."""
 
     def initial_state(self, first_frames: Tensor) -> Any:
         """Return the state before the first step from the frames (B, C, H, W)."""

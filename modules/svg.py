@@ -1,7 +1,7 @@
 """The robot model: stochastic video generation with LSTMs, given what the robot is told to do.
 
 SVG (Denton & Fergus 2018) with its fixed prior, or its learned one, and a condition of K numbers
-for every step: condition t is what leads from frame t − 1 to frame t. (Spec lab5.)
+for every step: condition t is what leads from frame t − 1 to frame t. (docs/robot.md.)
 
 Dimensions: B batch, T frames of a window, 64×64 frames of 3 colors; g features of a frame,
 Z latent, K condition. Frames lie in [0, 1].
@@ -34,7 +34,7 @@ class SVGConfig:
     predictor_rnn_layers: int = 2
     posterior_rnn_layers: int = 1
     vgg_width: int = 64
-    condition: bool = True
+    action_free: bool = False
     prior: str = "fixed"
     n_past: int = 2
     last_frame_skip: bool = False
@@ -46,9 +46,9 @@ class SVGConfig:
 
 
 class SVGState(NamedTuple):
-    """All that a roll-out carries from step to step beside the frame."""
+    """All that a rollout carries from step to step beside the frame."""
 
-    skips: Skips  # the decoder's terms of the last known frame's skips
+    skips: Skips  # the decoder's terms of the last context frame's skips
     predictor: State
     posterior: State
     prior: State | None
@@ -57,13 +57,13 @@ class SVGState(NamedTuple):
 class SVG(nn.Module):
     """Encoder, decoder and LSTMs behind the project's contract for training and prediction.
 
-    The engine calls `loss` to train; `initial_state`, `observe` and `predict` to roll out.
+    The engine calls the model to train; `initial_state`, `observe` and `predict` to roll out.
     """
 
     def __init__(self, config: SVGConfig):
         super().__init__()
         g, Z, R = config.g_dim, config.z_dim, config.rnn_size
-        K = CONDITION_DIM if config.condition else 0
+        K = 0 if config.action_free else CONDITION_DIM
         self.config = config
         self.encoder = VGGEncoder(config.vgg_width, g)
         self.decoder = VGGDecoder(config.vgg_width, g)
@@ -79,10 +79,9 @@ class SVG(nn.Module):
 
     # ---------------------------------------------------------------- training
 
-    def loss(
+    def forward(
         self,
-        frames: Tensor,
-        conditions: Tensor,
+        batch,
         *,
         teacher_forcing: Sequence[bool],
         kl_beta: Tensor | float,
@@ -92,19 +91,20 @@ class SVG(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """MSE + β·KL, summed over the T − 1 predictions of each window, and the metrics to log.
 
-        frames: (B, T, 3, 64, 64); conditions: (B, T, K). teacher_forcing: T − 1 flags; a step
-        draws from the true frame where its flag is set or that frame is known (the first
-        `n_past`), from its own prediction elsewhere. noise: (B, T − 1, Z). Gradients pass through
-        the LSTMs of the whole window; bptt: how many predicted frames they pass through besides
-        (0 detaches every one). previous must be None: frames predicted by another roll-out say
-        nothing of the LSTMs' state in this one.
+        batch: frames (B, T, 3, 64, 64), conditions (B, T, K). teacher_forcing: T − 1 flags; a step
+        predicts from the true frame where its flag is set or that frame is a context frame (the
+        first `n_past`), from its own prediction elsewhere. noise: (B, T − 1, Z). Gradients pass
+        through the LSTMs of the whole window; bptt: how many predicted frames they pass through
+        besides (0 detaches every one). previous must be None: frames predicted by another rollout
+        say nothing of the LSTMs' state in this one.
 
         MSE is the mean over pixels; KL is summed over the latent and divided by the batch. The
         metrics are detached scalars, sums over the steps as the loss is; the last result are the
         detached predictions, (B, T − 1, 3, 64, 64).
         """
         if previous is not None:
-            raise ValueError("a model with LSTMs cannot draw from predictions kept elsewhere")
+            raise ValueError("a model with LSTMs cannot predict from frames buffered elsewhere")
+        frames, conditions = batch.frames, batch.conditions
         B, T = frames.shape[:2]
         # Time leads from here on. All true frames are encoded as one batch, each once.
         frames, conditions, noise = (x.transpose(0, 1) for x in (frames, conditions, noise))
@@ -127,8 +127,8 @@ class SVG(nn.Module):
                 here = torch.cat([vector[None], here[1:]])
                 if self.config.last_frame_skip:
                     terms = [self.decoder.skip_terms(own), *terms[1:]]
-            drawn, gaussian, state = self._steps(here, z[at], conditions[at], terms, state)
-            predictions.append(drawn)
+            predicted, gaussian, state = self._steps(here, z[at], conditions[at], terms, state)
+            predictions.append(predicted)
             priors.append(gaussian)
         predicted = torch.cat(predictions)  # (T-1, B, 3, 64, 64)
 
@@ -145,7 +145,7 @@ class SVG(nn.Module):
     def _runs(self, teacher_forcing: Sequence[bool]) -> Iterator[range]:
         """Cut steps 0 … T − 2 into runs that can be computed at once.
 
-        A run begins where a step draws from a prediction, which the run before has to make first.
+        A run begins where a step starts from a prediction, which the run before has to make first.
         """
         starts = [0]
         for step in range(1, len(teacher_forcing)):
@@ -154,13 +154,13 @@ class SVG(nn.Module):
         yield from map(range, starts, [*starts[1:], len(teacher_forcing)])
 
     def _from_truth(self, step: int, teacher_forcing: Sequence[bool]) -> bool:
-        """Tell whether a step draws from the true frame: step s draws frame s + 1 from frame s."""
+        """Tell whether a step starts from the true frame: step s predicts frame s + 1."""
         return step < self.config.n_past or teacher_forcing[step]
 
     def _known_terms(self, skips: Skips, T: int, B: int) -> list[Skips]:
         """Return the decoder's skip terms, (B, …) each, of steps 0 … T − 2 by the true frames.
 
-        They are those of frame s while it is known and of the last known frame from then on, so
+        They are those of frame s while it is known and of the last context frame from then on, so
         that most steps share them.
         """
         last = T - 1 if self.config.last_frame_skip else min(self.config.n_past, T - 1)
@@ -171,7 +171,7 @@ class SVG(nn.Module):
     def _steps(
         self, vectors: Tensor, z: Tensor, conditions: Tensor, terms: list[Skips], state: SVGState
     ) -> tuple[Tensor, tuple[Tensor, Tensor], SVGState]:
-        """Draw S steps at once from the features of their frames before, all of them known.
+        """Predict S steps at once from the features of their frames before, all of them known.
 
         vectors (S, B, g), z (S, B, Z), conditions (S, B, K), skip terms of every step → frames
         (S, B, 3, 64, 64), the prior's mu and logvar, the state after.
@@ -180,8 +180,8 @@ class SVG(nn.Module):
         gaussian, prior = self._prior(vectors, conditions, state.prior)
         features, predictor = self.predictor(join(vectors, z, conditions), state.predictor)
         stages = terms[0] if S == 1 else tuple(map(torch.cat, zip(*terms)))  # (S·B, …) each
-        drawn = self.decoder(features.flatten(0, 1), stages).unflatten(0, (S, B))
-        return drawn, gaussian, state._replace(predictor=predictor, prior=prior)
+        predicted = self.decoder(features.flatten(0, 1), stages).unflatten(0, (S, B))
+        return predicted, gaussian, state._replace(predictor=predictor, prior=prior)
 
     # -------------------------------------------------------------- prediction
 
@@ -215,10 +215,10 @@ class SVG(nn.Module):
         noise: Tensor,
         truth: Tensor | None = None,
     ) -> tuple[Tensor, SVGState]:
-        """Draw the next frame, with z from the prior, or from the posterior where truth is given.
+        """Predict the next frame, with z from the prior, or the posterior where truth is given.
 
         frame (B, 3, 64, 64), condition (B, K), noise (B, Z) → frame, state. truth, the next frame,
-        serves to look at the posterior: what is drawn from it is no prediction.
+        serves to look at the posterior (oracle): what comes of it is no prediction.
         """
         vector, own = self.encoder(frame)
         skips = self.decoder.skip_terms(own) if self.config.last_frame_skip else state.skips
@@ -247,7 +247,7 @@ class SVG(nn.Module):
     # ------------------------------------------------------------------ shared
 
     def _conditions(self, conditions: Tensor) -> Tensor:
-        return conditions if self.config.condition else conditions[..., :0]
+        return conditions[..., :0] if self.config.action_free else conditions
 
     def _initial_state(self, B: int, skips: Skips = ()) -> SVGState:
         prior = self.prior.initial_state(B) if self.prior else None
@@ -260,7 +260,7 @@ class SVG(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor], State | None]:
         """Return mu and logvar of the prior of z, (S, B, Z), from the frames before, and state.
 
-        The learned prior sees what the predictor sees, so the frame to be drawn has no way in.
+        The learned prior sees what the predictor sees, so the frame to be predicted has no way in.
         """
         if self.prior is None:
             zero = vectors.new_zeros((*vectors.shape[:-1], self.config.z_dim), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The dance model: a conditional VAE that draws one frame from the frame before and a pose.
+"""The dance model: a conditional VAE that predicts a frame from the frame before and a pose.
 
 Dimensions: B batch, T frames of a window, H×W frame size, 3 colors; F frame features,
 L pose features, N latent channels, D fused features. Frames and poses lie in [0, 1].
@@ -39,13 +39,17 @@ class CVAEConfig:
     frame_H: int = 32
     frame_W: int = 64
     output_activation: str = "sigmoid"
-    patch: int = 1
-    scene: bool = False
+    patch_size: int = 1
+    positional_bias: bool = False
 
     @classmethod
     def from_settings(cls, settings) -> "CVAEConfig":
-        """Take the fields of this class from any object that has them as attributes."""
-        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+        """Take the fields of this class from any object that has them as attributes.
+
+        None, where nobody has said, is the default.
+        """
+        given = {name: getattr(settings, name) for name in cls.__dataclass_fields__}
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
     @staticmethod
     def widths_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
@@ -64,35 +68,36 @@ class CVAEConfig:
 class CVAE(nn.Module):
     """The five networks of the lab behind the project's contract for training and prediction.
 
-    The engine calls `loss` to train; `encode_conditions`, `initial_state` and `predict` to roll
+    The engine calls the model to train; `encode_conditions`, `initial_state` and `predict` to roll
     out; `latent_shape` to draw the noise that both take as an argument.
     """
 
     def __init__(self, config: CVAEConfig):
         super().__init__()
         F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
-        colors = 3 * config.patch**2  # C' below
+        colors = 3 * config.patch_size**2  # C' below
         self.config = config
         self.frame_transformation = RGB_Encoder(colors, F)
         self.label_transformation = Label_Encoder(colors, L)
         self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
         self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
         self.Generator = Generator(D, colors)
-        # What no pose tells and every frame shares: the room, place by place.
-        self.scene = nn.Parameter(torch.zeros(L, *self.latent_shape[1:])) if config.scene else None
+        # What no pose tells and every frame shares, such as the room: a learned positional bias on
+        # the pose features. Its name is part of the checkpoint format.
+        bias = torch.zeros(L, *self.latent_shape[1:]) if config.positional_bias else None
+        self.scene = nn.Parameter(bias) if bias is not None else None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape of the noise for one frame: (N, H/P, W/P)."""
-        P = self.config.patch
+        P = self.config.patch_size
         return self.config.N_dim, self.config.frame_H // P, self.config.frame_W // P
 
     # ---------------------------------------------------------------- training
 
-    def loss(
+    def forward(
         self,
-        frames: Tensor,
-        poses: Tensor,
+        batch,
         *,
         teacher_forcing: Sequence[bool],
         kl_beta: Tensor | float,
@@ -102,16 +107,18 @@ class CVAE(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """MSE + β·KL over the T − 1 predictions of each window, and the metrics to log.
 
-        frames, poses: (B, T, 3, H, W). teacher_forcing: T − 1 flags; step t draws from the true
-        frame where flag t is set, from its own prediction elsewhere. noise: (B, T − 1, N, H, W).
+        batch: frames and conditions (the poses), (B, T, 3, H, W) each. teacher_forcing: T − 1
+        flags; step t predicts from the true frame where flag t is set, from its own prediction
+        elsewhere. noise: (B, T − 1, N, H, W).
         bptt: how many transitions from prediction to prediction a gradient may pass
         (truncated backpropagation in runs of bptt + 1 steps; 0 detaches every prediction).
-        previous: frames to draw all steps from, (B, T − 1, 3, H, W), whatever the flags say.
+        previous: frames to predict all steps from, (B, T − 1, 3, H, W), whatever the flags say.
 
         MSE is the mean over pixels; KL is summed over the latent and divided by the batch; both
         are averaged over the steps. Metrics are detached scalars on the device of the model; the
         last result are the detached predictions, (B, T − 1, 3, H, W).
         """
+        frames, poses = batch.frames, batch.conditions
         B, T = frames.shape[:2]
         # Time leads from here on, so that one step is one contiguous block.
         frames, poses, noise = (x.transpose(0, 1) for x in (frames, poses, noise))
@@ -158,13 +165,13 @@ class CVAE(nn.Module):
         elbo = -0.5 * mse * targets[0, 0].numel() - kl
         metrics = {"loss": loss, "mse": mse, "kl": kl, "elbo": elbo}
         metrics = {name: value.detach() for name, value in metrics.items()}
-        drawn = pixel_shuffle(predictions.detach(), self.config.patch)
-        return loss, metrics, drawn.unflatten(0, (T - 1, B)).transpose(0, 1)
+        predicted = pixel_shuffle(predictions.detach(), self.config.patch_size)
+        return loss, metrics, predicted.unflatten(0, (T - 1, B)).transpose(0, 1)
 
     # -------------------------------------------------------------- prediction
 
     def encode_conditions(self, poses: Tensor) -> Tensor:
-        """Features of pose images, computed once a roll-out: (B, T, 3, H, W) → (B, T, L, H, W)."""
+        """Features of pose images, computed once a rollout: (B, T, 3, H, W) → (B, T, L, H, W)."""
         B, T = poses.shape[:2]
         return self._encode_poses(self._to_patches(poses.flatten(0, 1))).unflatten(0, (B, T))
 
@@ -186,18 +193,18 @@ class CVAE(nn.Module):
         noise: Tensor,
         truth: Tensor | None = None,
     ) -> tuple[Tensor, None]:
-        """Draw the next frame from the one before, with z = `noise`, a sample of the prior.
+        """Predict the next frame from the one before, with z = `noise`, a sample of the prior.
 
         frame (B, 3, H, W), condition (B, L, H, W) from `encode_conditions`, noise (B, N, H, W)
         → frame (B, 3, H, W), state. truth, the next frame, makes z a sample of the posterior: to
-        look at it, for what is drawn from it is no prediction.
+        look at it (oracle), for what comes of it is no prediction.
         """
         z = noise
         if truth is not None:
             seen = self.frame_transformation(self._to_patches(truth))
             z, _, _ = self.Gaussian_Predictor(seen, condition, noise)
         features = self.frame_transformation(self._to_patches(frame))
-        return pixel_shuffle(self.decode(features, condition, z), self.config.patch), state
+        return pixel_shuffle(self.decode(features, condition, z), self.config.patch_size), state
 
     def _encode_poses(self, poses: Tensor) -> Tensor:
         features = self.label_transformation(poses)  # (B, L, H/P, W/P)
@@ -205,13 +212,13 @@ class CVAE(nn.Module):
 
     def _to_patches(self, pictures: Tensor) -> Tensor:
         """Space to depth, colors last in memory: (…, 3, H, W) → (…, C', H/P, W/P), C' = 3·P²."""
-        if self.config.patch == 1:
+        if self.config.patch_size == 1:
             return pictures
-        flat = pixel_unshuffle(pictures.flatten(0, -4), self.config.patch)
+        flat = pixel_unshuffle(pictures.flatten(0, -4), self.config.patch_size)
         flat = flat.contiguous(memory_format=torch.channels_last)
         return flat.unflatten(0, pictures.shape[:-3])
 
     def decode(self, frame_features: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
         fused = self.Decoder_Fusion(frame_features, pose_features, z)  # (B, D, H, W)
-        drawn = self.Generator(fused).float()  # (B, 3, H, W)
-        return OUTPUT_ACTIVATIONS[self.config.output_activation](drawn)
+        frame = self.Generator(fused).float()  # (B, 3, H, W)
+        return OUTPUT_ACTIVATIONS[self.config.output_activation](frame)

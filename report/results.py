@@ -28,6 +28,6 @@ def about_test(path: Path, settings) -> dict[str, str]:
         "run": path.resolve().parent.name,
         "checkpoint": path.name,
         "split": settings.split,
-        "z": settings.z,
+        "z": settings.latent,
         "temperature": f"{settings.temperature:g}",
     }

@@ -17,9 +17,11 @@ from core.errors import UserError
 from engine.checkpoints.run_folder import SETTINGS_FILE
 from engine.output.tracker import METRICS_FILE
 from report.rollouts import PATTERN, Rollout, read_rollouts
-from settings.resolve import PLACE_FLAGS
+from settings.flags import tester_parser
+from settings.resolve import present_names
 
-HIDDEN = {*PLACE_FLAGS} - {"warm_start"}  # no difference in what a run computes
+# Settings that make no difference in what a run computes.
+HIDDEN = {*tester_parser().names(lambda scope: not scope.inherited)} - {"warm_start"}
 
 
 @dataclass
@@ -126,7 +128,7 @@ def _read_settings(folder: Path) -> dict:
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not the settings of a run ({error})") from None
-    return settings
+    return present_names(tester_parser(), settings)
 
 
 def read_log(path: Path) -> dict[str, np.ndarray]:

@@ -6,59 +6,33 @@ default.
 
 import argparse
 import json
-import math
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import distributed
 from core.errors import UserError
-from engine.checkpoints.checkpoint import is_ours
-from settings.flags import kl_anneal_type, non_negative, tester_parser, trainer_parser
-from settings.presets import LAB_WIDTHS, PRESETS
-from settings.robot_flags import check_flags_of_model, settle_robot_settings
-
-__all__ = ["LAB_WIDTHS", "PRESETS", "check_flags_of_model", "tester_parser", "trainer_parser"]
-
-# Flags that say where and how a run is carried out, not what it computes: a checkpoint that is
-# continued does not bring them along.
-PLACE_FLAGS = (
-    "DR",
-    "save_root",
-    "ckpt_path",
-    "warm_start",
-    "test",
-    "device",
-    "compile",
-    "gpu",
-    "num_workers",
-    "cache_dir",
-    "preset",
-    "wandb",
-    "wandb_id",
-    "wandb_artifacts",
-    "tensorboard",
-    "store_visualization",
-    "no_report",
-    "resume",
-    "overwrite",
-    "split",
-    "GT",
-    "export_lab",
-    "no_sanity",
-    "make_gif",
-    "num_samples",
-    "cuda",
-)
+from settings.flag_types import kl_anneal_type, non_negative
+from settings.flags import tester_parser
+from settings.models import MODELS
+from settings.parsing import FlagParser
 
 
-# Flags that may change when the same command goes on: how long it trains and what it writes.
-LENGTH_FLAGS = ("num_epoch", "minutes", "per_save", "per_val", "keep", "save_every_minutes")
-RESUME_FLAGS = ("ckpt_path", "warm_start")  # where a run began: part of what it is
+class Settings(Namespace):
+    """Resolved settings: read by name, and never changed again."""
+
+    def __init__(self, **values: Any):
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"settings are frozen; settings.but({name}=…) returns others")
+
+    def but(self, **values: Any) -> "Settings":
+        """Return these settings with some values replaced."""
+        return Settings(**(vars(self) | values))
 
 
-def parse_explicit(parser: ArgumentParser, argv: Sequence[str] | None = None) -> dict:
+def parse_explicit(parser: FlagParser, argv: Sequence[str] | None = None) -> dict:
     """Return only the flags that stand on the command line, by name."""
     unset = object()
     blank = Namespace(**{action.dest: unset for action in parser._actions})
@@ -66,39 +40,84 @@ def parse_explicit(parser: ArgumentParser, argv: Sequence[str] | None = None) ->
     return {name: value for name, value in values.items() if value is not unset}
 
 
-def make_settings(
-    parser: ArgumentParser, explicit: dict, checkpoint: dict | None = None
-) -> Namespace:
-    """Fill in what `explicit` leaves open: from the checkpoint's settings, preset, defaults."""
-    defaults = {a.dest: a.default for a in parser._actions if a.dest != "help"}
-    known = {k: v for k, v in (checkpoint or {}).items() if k in defaults and k not in PLACE_FLAGS}
-    checkpoint = checkpoint or {}
-    model = explicit.get("model") or checkpoint.get("model") or defaults["model"]
-    chosen = explicit.get("preset") or checkpoint.get("preset") or defaults["preset"]
-    if chosen not in PRESETS[model]:
-        raise UserError(f"--preset {chosen}: --model {model} has {', '.join(PRESETS[model])}")
-    settings = Namespace(**(defaults | PRESETS[model][chosen] | known | explicit))
-    settings.model, settings.preset = model, chosen
+def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None) -> Settings:
+    """Fill in what `explicit` leaves open: from a checkpoint's settings, preset, defaults."""
+    defaults, stored = parser.defaults, stored or {}
+    inherited = parser.names(lambda scope: scope.inherited)
+    known = {name: stored[name] for name in inherited if name in stored}
+    model = explicit.get("model") or stored.get("model") or defaults["model"]
+    spec = MODELS[model]
+    preset = explicit.get("preset") or stored.get("preset") or defaults["preset"]
+    if preset not in spec.presets:
+        raise UserError(f"--preset {preset}: --model {model} has {', '.join(spec.presets)}")
+    values = defaults | spec.presets[preset] | known | explicit
+    values |= {"model": model, "preset": preset}
     if "num_epoch" in explicit and "minutes" not in explicit:
-        settings.minutes = None  # who counts in epochs is not stopped by the time of a preset
-    if model == "svg":
-        settle_robot_settings(settings)
-        return settings
-    for side in ("frame_H", "frame_W"):
-        size, patch = getattr(settings, side), settings.patch
-        if size % patch or size // patch < 4:  # the pose encoder mirrors three rows at the border
+        values["minutes"] = None  # who counts in epochs is not stopped by the time of a preset
+    spec.resolve(values)
+    return Settings(**values)
+
+
+def complete(args: Namespace) -> Settings:
+    """Return settings for a Namespace made by the lab's own code, which lacks our flags."""
+    if isinstance(args, Settings):
+        return args
+    parser = tester_parser()
+    given = present_names(parser, vars(args))
+    if "kl_anneal_type" in given:
+        given["kl_anneal_type"] = kl_anneal_type(str(given["kl_anneal_type"]))
+    given["wandb"] = bool(given.get("wandb") or getattr(args, "use_wandb", False))
+    given["save_root"] = given.get("save_root") or "checkpoints"
+    return make_settings(parser, given)
+
+
+def check_flags_of_model(parser: FlagParser, explicit: dict, model: str) -> None:
+    """Raise UserError for a flag on the command line that the model does not have."""
+    lacks = MODELS[model].lacks
+    for name in explicit:
+        if (other := parser.model_of.get(name, model)) != model:
+            raise UserError(f"--{name} is for --model {other}, not for --model {model}")
+        if name in lacks:
+            raise UserError(f"--{name} is not for --model {model}: {lacks[name]}")
+
+
+def check_architecture(explicit: dict, stored: dict, path: Path) -> None:
+    """Raise UserError where a flag on the command line contradicts the checkpoint's model."""
+    for name in stored:
+        if name in explicit and explicit[name] != stored[name]:
             raise UserError(
-                f"--{side} {size}: must be a multiple of --patch {patch}, 4 times at least"
+                f"--{name} {explicit[name]} contradicts {path}, whose model has "
+                f"{name} = {stored[name]}; leave the flag out, or use another checkpoint"
             )
-    return settings
 
 
-def stored_settings(content: dict, path: Path) -> dict:
-    """Return the settings a checkpoint holds, each read as its flag is ({} for a lab file).
+def as_plain(settings: Namespace) -> dict:
+    """Return the settings as plain types, for JSON and for checkpoints."""
+    return json.loads(json.dumps(vars(settings), default=str))
 
-    Raises UserError where one is not a value its flag would take.
+
+# -------------------------------------------------------------- stored settings
+
+
+def present_names(parser: FlagParser, stored: dict) -> dict:
+    """Return settings by the names they have now; older ones are spellings of a flag.
+
+    What no flag is called stays as it is.
     """
-    return check_values(content["settings"], path) if is_ours(content) else {}
+    spellings, present = parser.spellings, {}
+    for name, value in stored.items():
+        if name == "condition":  # of the robot model, before it was the flag's opposite
+            present.setdefault("action_free", not value)
+        elif name in parser.scopes:
+            present[name] = value
+        elif name in spellings and not isinstance(spellings[name].const, str):
+            present.setdefault(spellings[name].dest, value)
+        else:
+            present[name] = value
+    for name in ("model", "preset"):  # whose values have other names, too
+        if isinstance(present.get(name), str):
+            present[name] = spellings[name].type(present[name])
+    return present
 
 
 def check_values(stored: dict, path: Path) -> dict:
@@ -106,8 +125,9 @@ def check_values(stored: dict, path: Path) -> dict:
 
     Raises UserError where a flag would not take its value.
     """
-    checked = {}
-    for action in tester_parser()._actions:
+    parser, checked = tester_parser(), {}
+    stored = present_names(parser, stored)
+    for action in parser.flags:
         if action.dest not in stored:
             continue
         value = stored[action.dest]
@@ -121,7 +141,7 @@ def check_values(stored: dict, path: Path) -> dict:
 
 def _read_as_flag(action: argparse.Action, value: Any) -> Any:
     """Return the value as argparse would; raise what argparse raises."""
-    if value is None and (action.default is None or action.dest == "output_activation"):
+    if value is None and action.default is None:
         return None  # nobody has said
     if action.nargs == 0 and isinstance(action.const, str):
         return value  # another way to write a flag that has its own check
@@ -147,58 +167,3 @@ def _read_item(action: argparse.Action, value: Any) -> Any:
     if action.choices is not None and parsed not in action.choices:
         raise ValueError(f"not one of {', '.join(map(str, action.choices))}")
     return parsed
-
-
-def complete(args: Namespace) -> Namespace:
-    """Return settings for a Namespace made by the lab's own code, which lacks our flags."""
-    given = vars(args) | {}
-    if "kl_anneal_type" in given:
-        given["kl_anneal_type"] = kl_anneal_type(str(given["kl_anneal_type"]))
-    given["wandb"] = bool(given.get("wandb") or given.get("use_wandb"))
-    settings = make_settings(tester_parser(), given)
-    settings.output_activation = given.get("output_activation")  # None: nobody has said
-    if settings.save_root is None:
-        settings.save_root = "checkpoints"
-    return settings
-
-
-def check_model_flags(explicit: dict, stored: dict, path: Path) -> None:
-    """Raise UserError where a flag on the command line contradicts the checkpoint's model."""
-    for name in stored:
-        if name in explicit and explicit[name] != stored[name]:
-            raise UserError(
-                f"--{name} {explicit[name]} contradicts {path}, whose model has "
-                f"{name} = {stored[name]}; leave the flag out, or use another checkpoint"
-            )
-
-
-def identity(settings: Namespace) -> dict:
-    """Return the settings that make a run what it is: with the same, a command goes on with it."""
-    left_out = {*PLACE_FLAGS, *LENGTH_FLAGS} - {*RESUME_FLAGS}
-    plain = {name: value for name, value in as_plain(settings).items() if name not in left_out}
-    return plain | {"processes": distributed.world_size()}
-
-
-def global_batch_size(identity: dict) -> int | None:
-    """Return how many windows a step of the run takes, in all of its processes; None: unknown."""
-    parts = identity.get("batch_size"), identity.get("processes", 1)
-    return math.prod(parts) if all(isinstance(part, int) for part in parts) else None
-
-
-def differences(old: dict, new: dict) -> list[str]:
-    """Return in words what differs between two identities, `name: old → new`.
-
-    Another number of processes makes no other run; nor does another --batch_size that makes up
-    for it.
-    """
-    free = {
-        "processes",
-        *(["batch_size"] if global_batch_size(old) == global_batch_size(new) else []),
-    }
-    common = [name for name in new if name in old and old[name] != new[name] and name not in free]
-    return [f"{name}: {old[name]} → {new[name]}" for name in common]
-
-
-def as_plain(settings: Namespace) -> dict:
-    """Return the settings as plain types, for JSON and for checkpoints."""
-    return json.loads(json.dumps(vars(settings), default=str))

@@ -7,7 +7,7 @@ import torch
 
 from core.randomness import Stream, normal
 from data.types import Batch
-from engine.training.guard import LIMIT
+from engine.training.non_finite_guard import LIMIT
 from tests.scripts import TINY, run
 from tests.test_resume import same
 from Trainer import VAE_Model

@@ -1,9 +1,10 @@
 """Checkpoint files: the lab's keys, plus what an exact continuation needs.
 
 A file is a dict of plain types and tensors: `state_dict` (the weights to predict with),
-`optimizer`, `lr`, `tfr`, `last_epoch` as in the lab; ours add `format`, `model`, `settings`,
-`step` and what else an exact continuation needs. Files are always read with `weights_only=True`,
-so nothing in them runs, and the checksums of the container are compared first.
+`optimizer`, `lr`, `tfr`, `last_epoch` as in the lab (docs/lab.md, "Checkpoints"); ours add
+`format`, `settings`, `fingerprint`, `step` and what else an exact continuation needs. Files are
+always read with `weights_only=True`, so nothing in them runs, and the checksums of the container
+are compared first.
 """
 
 import re
@@ -11,17 +12,37 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import torch
 
 from core.errors import UserError
 from core.files import atomic_write, open_regular
 from engine.checkpoints.schema import check_run, check_weights
+from settings.resolve import check_values
 
 FORMAT = "conditional-video-vae 1"
 LAB_KEYS = ("state_dict", "optimizer", "lr", "tfr", "last_epoch")
 BEST, LAST = "best.ckpt", "last.ckpt"
+FORMER_NAMES = {"identity": "fingerprint", "so_far": "epoch_metrics", "replay": "prediction_buffer"}
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as it was read: once, whole and checked."""
+
+    settings: dict  # by name, as their flags would read them; {} for a file of another program
+    content: dict
+    path: Path
+
+    @property
+    def is_ours(self) -> bool:
+        """True for one of this project, False for one of another implementation of the lab."""
+        return is_ours(self.content)
+
+    @property
+    def model(self) -> str:
+        """The `--model` it holds."""
+        return self.settings.get("model", "cvae")
 
 
 def save(path: Path, content: dict, keep: int = 0) -> None:
@@ -30,8 +51,15 @@ def save(path: Path, content: dict, keep: int = 0) -> None:
         torch.save(content, file)
 
 
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint and its settings. Raises UserError where either is not to be used."""
+    content = load(path)
+    settings = check_values(content["settings"], path) if is_ours(content) else {}
+    return Checkpoint(settings, content, path)
+
+
 def load(path: Path) -> dict:
-    """Read a checkpoint onto the CPU. Raises UserError for what is not a whole checkpoint."""
+    """Read the content onto the CPU. Raises UserError for what is not a whole checkpoint."""
     try:
         with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch on files it did not write
@@ -46,6 +74,7 @@ def load(path: Path) -> dict:
     try:
         check_weights(content)
         if is_ours(content):
+            content = {FORMER_NAMES.get(name, name): value for name, value in content.items()}
             check_run(content)
     except ValueError as error:
         raise UserError(f"{path} is not a checkpoint to use: {error}; take another") from None
@@ -84,31 +113,32 @@ def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
     return [*newest, *numbered(f"{Path(prefer).stem}-"), *reversed(numbered("epoch="))]
 
 
-def find(path: str, *, prefer: str) -> tuple[Path, dict]:
-    """Load a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
+def find(path: str, *, prefer: str) -> Checkpoint:
+    """Read a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
 
     Says so where a newer one is damaged. Raises UserError where none is whole.
     """
     place = Path(path)
     if not place.is_dir():
-        return place, load(place)
+        return read(place)
     damaged: list[UserError] = []
     for candidate in candidates(place, prefer):
         try:
-            content = load(candidate)
+            found = read(candidate)
         except UserError as error:
             damaged.append(error)
             continue
         for error in damaged:
             print(f"{error}; taking {candidate.name} instead", file=sys.stderr)
-        return candidate, content
+        return found
     if damaged:
         raise UserError(f"--ckpt_path {path}: no checkpoint there is whole: {damaged[0]}")
     raise UserError(f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder")
 
 
-def load_weights(module: torch.nn.Module, content: dict, path: Path) -> None:
+def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Put the weights of a checkpoint into a module, strictly. Raises UserError if they differ."""
+    content, path = checkpoint.content, checkpoint.path
     for name, own in module.state_dict().items():
         weight = content["state_dict"].get(name, own)
         if weight.is_floating_point() != own.is_floating_point():

@@ -4,8 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from core import distributed
 from core.errors import UserError
 from core.files import atomic_write, open_regular, remove_leftovers
 from engine.checkpoints import checkpoint
+from engine.checkpoints.checkpoint import Checkpoint
 from engine.output.tracker import METRICS_FILE, read_log
-from settings.resolve import as_plain, differences
+from settings.fingerprint import differences
+from settings.resolve import Settings
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
@@ -29,39 +30,38 @@ RESULT_FILES = (
 RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
 
 
-def resume_point(settings: Namespace, identity: dict) -> tuple[Path, dict] | None:
+def resume_point(settings: Settings, fingerprint: Callable[[], dict]) -> Checkpoint | None:
     """Return the checkpoint with which the same command goes on in its folder, or None.
 
-    None too where the folder's run had other settings or data; says what differs. With
-    `--resume never`, always None.
+    None too where the folder's run had another fingerprint; says what differs. With
+    `--resume never`, always None. The fingerprint is asked for where there is one to compare with.
     """
     folder = Path(settings.save_root)
     if settings.resume == "never" or not checkpoint.candidates(folder):
         return None
     try:
-        path, content = checkpoint.find(str(folder), prefer=checkpoint.LAST)
+        found = checkpoint.find(str(folder), prefer=checkpoint.LAST)
     except UserError as error:
         print(f"{error}; beginning anew")
         return None
-    stored = content.get("identity")
-    if not stored or not checkpoint.is_ours(content):
+    stored = found.content.get("fingerprint")
+    if not stored or not found.is_ours:
         return None  # not a run of this Trainer, and nothing to compare with
-    if differs := differences(stored, identity):
+    if differs := differences(stored, fingerprint()):
         if settings.ckpt_path is None:
             print(f"{folder} holds a run with other settings: {'; '.join(differs)}")
         return None
-    return path, content
+    return found
 
 
 @contextlib.contextmanager
-def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iterator[Path]:
+def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None) -> Iterator[Path]:
     """Make the run folder ready, write the settings into it and keep other runs out meanwhile.
 
     Files of an earlier run there, unless it is the one continued, move to `previous-DATE/`.
     All of this in the first process of the run alone. Raises UserError where another run trains
     in it, or where it cannot be written.
     """
-    folder = Path(settings.save_root)
     if not distributed.is_main():
         yield folder
         return
@@ -80,7 +80,7 @@ def open_run_folder(settings: Namespace, *, continued_from: Path | None) -> Iter
         elif (folder / METRICS_FILE).exists():
             read_log(folder / METRICS_FILE)  # refused here, before anything is written
         with atomic_write(folder / SETTINGS_FILE) as file:
-            file.write(json.dumps(as_plain(settings), indent=2).encode())
+            file.write(json.dumps(settings, indent=2).encode())
     except Timeout:
         raise UserError(
             f"--save_root {folder}: another run is training there; wait for it, or choose another"
@@ -110,13 +110,13 @@ def set_aside(folder: Path) -> None:
     print(f"an earlier run's files moved to {target}")
 
 
-def open_results_folder(folder: Path, path: Path, content: dict, *, overwrite: bool) -> None:
+def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
     """Make a folder ready for what is predicted with a checkpoint, and note there which it is.
 
     A later checkpoint of the same run replaces the results of an earlier one. Raises UserError
     where the folder holds those of another run, unless `overwrite`, which removes them.
     """
-    source = {"checkpoint": str(path.resolve()), "run": _run_digest(path, content)}
+    source = {"checkpoint": str(checkpoint.path.resolve()), "run": _run_digest(checkpoint)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -135,10 +135,10 @@ def open_results_folder(folder: Path, path: Path, content: dict, *, overwrite: b
         raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
 
 
-def _run_digest(path: Path, content: dict) -> str:
+def _run_digest(checkpoint: Checkpoint) -> str:
     """Return what is the same for all checkpoints of a run; of a lab file, for the file alone."""
-    identity = content.get("identity") if checkpoint.is_ours(content) else None
-    text = json.dumps(identity, sort_keys=True).encode() if identity else path.read_bytes()
+    known = checkpoint.content.get("fingerprint") if checkpoint.is_ours else None
+    text = json.dumps(known, sort_keys=True).encode() if known else checkpoint.path.read_bytes()
     return hashlib.sha256(text).hexdigest()[:16]
 
 

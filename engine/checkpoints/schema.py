@@ -7,9 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What the log of an epoch is made of: sums over its steps, and what the schedules said.
-SUMS = {"loss", "mse", "kl", "elbo", "grad_norm", "skipped"}
-SCHEDULED = {"beta", "tfr", "lr"}
 DEEPEST = 4  # tables and lists within each other in settings
 
 
@@ -87,12 +84,16 @@ def _is_begun_epoch(value: Any) -> bool:
         and all(_is_counter(1)(value[name]) for name in ("batches", "frames"))
         and is_number(value["forced"], 0, 2**53)
         and is_number(value["seconds"], 1e-9, 1e12)
-        and isinstance(value["scheduled"], dict)
-        and value["scheduled"].keys() == SCHEDULED
-        and all(map(is_number, value["scheduled"].values()))
-        and isinstance(value["metrics"], dict)
-        and value["metrics"].keys() == SUMS
-        and all(_is_scalar(sum_) for sum_ in value["metrics"].values())
+        and _is_named(value["scheduled"], is_number)
+        and _is_named(value["metrics"], _is_scalar)
+        and "skipped" in value["metrics"]
+    )
+
+
+def _is_named(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    """Tell whether this is a dict with names and values of one kind."""
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and is_right(item) for name, item in value.items()
     )
 
 
@@ -113,9 +114,9 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], bool]] = {  # and whether it mu
     "seconds": (lambda value: is_number(value, 0, 1e12), False),
     "best": (_is_best, True),
     "settings": (_is_table, True),
-    "identity": (_is_table, False),
-    "so_far": (_is_begun_epoch, False),
-    "replay": (_is_pictures, False),
+    "fingerprint": (_is_table, False),
+    "epoch_metrics": (_is_begun_epoch, False),
+    "prediction_buffer": (_is_pictures, False),
 }
 
 

@@ -1,6 +1,5 @@
 """Validation by the test's protocol: from frame 0 and the conditions alone."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 from core import distributed
 from core.device import Compute
 from core.randomness import Stream, normal
-from data.types import Clip, to_float
+from data.types import Batch, Clip, to_float
 from engine.evaluation.rollout import rollout_share
 from engine.evaluation.scoring import Scores, mean_scores, score
+from settings.resolve import Settings
 
 DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
 
@@ -36,17 +36,17 @@ class Validation:
 
 
 def validate(
-    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
+    model: nn.Module, clips: Sequence[Clip], settings: Settings, compute: Compute
 ) -> Validation:
     """Roll the clips out in evaluation mode and score them; the model's mode is restored.
 
     Several processes share the clips, and each returns the whole.
     """
-    return gather_objects(validate_share(model, clips, settings, compute), len(clips))
+    return gather_validation(validate_share(model, clips, settings, compute), len(clips))
 
 
 def validate_share(
-    model: nn.Module, clips: Sequence[Clip], settings: Namespace, compute: Compute
+    model: nn.Module, clips: Sequence[Clip], settings: Settings, compute: Compute
 ) -> Validation:
     """Validate on this process's share of the clips. Nothing is exchanged."""
     was_training = model.training
@@ -56,7 +56,7 @@ def validate_share(
             model,
             clips,
             compute=compute,
-            z=settings.z,
+            z=settings.latent,
             temperature=settings.temperature,
             seed=settings.seed,
         )
@@ -70,7 +70,7 @@ def validate_share(
     return Validation(scores, predictions, posterior)
 
 
-def gather_objects(share: Validation, clips: int) -> Validation:
+def gather_validation(share: Validation, clips: int) -> Validation:
     """Join the shares of all processes."""
     return Validation(
         distributed.gather_objects(share.scores, clips),
@@ -81,7 +81,7 @@ def gather_objects(share: Validation, clips: int) -> Validation:
 
 @torch.inference_mode()
 def posterior_diagnostics(
-    model: nn.Module, clip: Clip, settings: Namespace, compute: Compute
+    model: nn.Module, clip: Clip, settings: Settings, compute: Compute
 ) -> dict[str, float]:
     """Return MSE and KL with the posterior of the true frames, on a few windows of a clip.
 
@@ -99,7 +99,12 @@ def posterior_diagnostics(
     noise = normal(shape, settings.seed, Stream.DIAGNOSTIC, counters, compute.device)
     forced = [True] * (length - 1)
     with compute.autocast():
-        _, metrics, _ = model.loss(
-            frames, conditions, teacher_forcing=forced, kl_beta=0.0, noise=noise, bptt=0
+        _, metrics, _ = model(
+            Batch(frames, conditions),
+            teacher_forcing=forced,
+            kl_beta=0.0,
+            noise=noise,
+            bptt=0,
+            previous=None,
         )
-    return {name: float(metrics[name]) for name in ("mse", "kl")}
+    return {name: float(metrics[name]) for name in ("mse", "kl") if name in metrics}

@@ -2,21 +2,23 @@
 
 With `--minutes` the epoch is a fraction of the time: the same curves, drawn finer.
 
-Definitions: spec lab4, "Schedules"; cyclical annealing after Fu et al. 2019, eq. 6-7. `settings`
-is any object with the flags as attributes.
+Definitions: docs/lab.md, "Schedules"; cyclical annealing after Fu et al. 2019, eq. 6-7. `settings`
+is any object with the flags as attributes. `start`, where given, stands for `settings.tfr` or
+`settings.lr`: a run that continues a lab checkpoint begins elsewhere.
 """
 
 import math
 
 
-def teacher_forcing_ratio(settings, epoch: float) -> float:
-    """Return the probability that an epoch draws from true frames; decays from `tfr_sde` on.
+def teacher_forcing_ratio(settings, epoch: float, start: float | None = None) -> float:
+    """Return the probability that an epoch predicts from true frames; decays from `tfr_sde` on.
 
     Once it has decayed to `tfr_lower_bound` it is 0.
     """
+    start = settings.tfr if start is None else start
     decays = max(0, math.floor(epoch) - settings.tfr_sde + 1)
-    ratio = max(0.0, settings.tfr - settings.tfr_d_step * decays)
-    return 0.0 if ratio < settings.tfr and ratio <= settings.tfr_lower_bound else ratio
+    ratio = max(0.0, start - settings.tfr_d_step * decays)
+    return 0.0 if ratio < start and ratio <= settings.tfr_lower_bound else ratio
 
 
 def kl_beta(settings, epoch: float) -> float:
@@ -37,9 +39,9 @@ def kl_beta(settings, epoch: float) -> float:
     return start + (stop - start) * min(1.0, tau / settings.kl_anneal_ratio)
 
 
-def learning_rate(settings, epoch: float) -> float:
+def learning_rate(settings, epoch: float, start: float | None = None) -> float:
     """Return the learning rate of an epoch: `lr` times the shape of `lr_schedule`."""
-    return settings.lr * learning_rate_shape(settings, epoch)
+    return (settings.lr if start is None else start) * learning_rate_shape(settings, epoch)
 
 
 def learning_rate_shape(settings, epoch: float) -> float:

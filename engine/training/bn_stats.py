@@ -1,0 +1,41 @@
+"""Precise BatchNorm: running statistics recomputed before they are used (Wu & Johnson 2021)."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from engine.training.non_finite_guard import NonFiniteGuard
+
+BN_STATS_FRAMES = 1024  # from which the statistics are taken
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Tell whether there is anything to recompute."""
+    return any(isinstance(layer, _BatchNorm) for layer in model.modules())
+
+
+@contextlib.contextmanager
+def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[None]:
+    """Within the block, forward passes in training mode are what the statistics are taken from.
+
+    Training keeps a mean over its latest steps, by the weights of each. Before a BatchNorm the
+    loss does not see where the mean of a channel is, so that it wanders from step to step, fast
+    at a high rate and in bf16, and a mean of the past is far from that of now. Training itself
+    uses neither, so it goes on as if this had not been called. Statistics that come out not
+    finite are not taken.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
+    guard.remember()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over the batches
+    yield
+    statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
+    guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
+    for layer, (momentum, batches) in zip(layers, before):
+        layer.momentum = momentum
+        layer.num_batches_tracked.copy_(batches)

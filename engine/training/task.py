@@ -1,0 +1,35 @@
+"""What the Trainer asks of a task: a model with its data."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from data.types import Clip, TrainingData
+from engine.checkpoints.checkpoint import Checkpoint
+from settings.resolve import Settings
+
+
+class Task(Protocol):
+    """A model with its data, as the Trainer holds it."""
+
+    settings: Settings
+    model: nn.Module  # keeps `Model`
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings that the model's weights fix, by name."""
+
+    def training_data(self, device: torch.device) -> TrainingData:
+        """Return what to train on."""
+
+    def data_digest(self) -> str:
+        """Return what tells one training set from another."""
+
+    def validation_sets(self) -> dict[str, list[Clip]]:
+        """Return the clips to validate on by name; the first set chooses `best.ckpt`."""
+
+    def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
+        """Print what no model at all would score, and return columns of it for the log."""
+
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Find out what a loaded checkpoint leaves open. Most leave nothing."""

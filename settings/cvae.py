@@ -1,0 +1,146 @@
+"""The settings of the dance model: its own flags, its presets, and what fits together."""
+
+from argparse import BooleanOptionalAction
+
+from core.errors import UserError
+from settings.flag_types import frame_count, frame_side, number, path_text, probability
+from settings.parsing import FlagParser, Scope
+
+
+def add_flags(parser: FlagParser) -> None:
+    """Add the flags that only the dance model has."""
+    add = parser.group("data")
+    add("--frame_H", type=frame_side, default=32, help="frame height in pixels")
+    add("--frame_W", type=frame_side, default=64, help="frame width in pixels")
+    add("--val_vi_len", type=frame_count, default=630, help="frames of a validation sequence")
+    add(
+        "--fixed_windows",
+        action=BooleanOptionalAction,
+        default=False,
+        help="cut windows at multiples of train_vi_len",
+    )
+    add(
+        "--augment",
+        action=BooleanOptionalAction,
+        default=False,
+        help="flip, move and shear the person before the background, which must be still",
+    )
+    add(
+        "--flip_prob",
+        "--mirror",
+        type=probability,
+        default=0.5,
+        help="chance that --augment flips a window; 0 where light or clothes have a side",
+    )
+
+    add = parser.group("dance model (--model cvae)")
+    add("--F_dim", type=number(int, 8, 4096), default=128, help="frame feature channels")
+    add("--L_dim", type=number(int, 2, 4096), default=32, help="pose feature channels")
+    add("--N_dim", type=number(int, 4, 4096), default=12, help="latent channels")
+    add("--D_out_dim", type=number(int, 8, 4096), default=192, help="fused feature channels")
+    add(
+        "--output_activation",
+        choices=["sigmoid", "clamp", "none"],
+        help="what follows the Generator (default: sigmoid; of a checkpoint that does not say, "
+        "found out on a first frame)",
+    )
+    add(
+        "--positional_bias",
+        "--scene",
+        action=BooleanOptionalAction,
+        default=False,
+        help="learn a bias on the pose features for every position: what all frames share",
+    )
+    add(
+        "--patch_size",
+        "--patch",
+        type=int,
+        choices=[1, 2, 4],
+        default=1,
+        help="space to depth before the networks",
+    )
+
+
+def add_test_flags(parser: FlagParser) -> None:
+    """Add the flags of the Tester that only the dance model has."""
+    add = parser.group("testing", Scope.PLACE)
+    add(
+        "--GT",
+        type=path_text,
+        metavar="DIR",
+        help="true test frames, K/N.png (default: test/test_gt if there)",
+    )
+    add(
+        "--export_lab",
+        type=path_text,
+        metavar="FILE",
+        help="write the checkpoint as the lab's code loads it",
+    )
+
+
+def resolve(settings: dict) -> None:
+    """Raise UserError where frame size and patch size do not fit together.
+
+    A new model ends in a sigmoid; what a loaded one ends in may still have to be found out.
+    """
+    if not (settings["ckpt_path"] or settings["warm_start"]):
+        settings["output_activation"] = settings["output_activation"] or "sigmoid"
+    patch = settings["patch_size"]
+    for side in ("frame_H", "frame_W"):
+        size = settings[side]
+        if size % patch or size // patch < 4:  # the pose encoder mirrors three rows at the border
+            raise UserError(
+                f"--{side} {size}: must be a multiple of --patch_size {patch}, 4 times at least"
+            )
+
+
+LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
+
+# The lab's networks in batches of many short windows that predict from buffered predictions, some
+# of them with swapped context; people in places and poses never filmed; what all frames share is a
+# learned positional bias; the latent stays near its prior.
+RECIPE = {
+    "prediction_buffer": True,
+    "positional_bias": True,
+    "train_vi_len": 2,
+    "tfr": 0.0,
+    "kl_anneal_type": "None",
+    "kl_anneal_stop": 1e-4,
+    "latent": "mean",
+    "augment": True,
+    "context_swap": 0.25,
+    "optim": "Muon",
+    "lr_schedule": "cosine",
+    "lr_warmup": 50,
+}
+
+PRESETS: dict[str, dict] = {
+    # The lab's networks with the optimizer of the course report that did best.
+    "lab": {**LAB_WIDTHS, "optim": "AdamW", "lr": 1e-4, "lr_schedule": "cosine"},
+    # The course template as handed out.
+    "template": {**LAB_WIDTHS, "optim": "Adam", "lr": 1e-3, "lr_schedule": "multistep"},
+    # What wins (docs/results.md), in the time one has: minutes on a laptop …
+    "quick": {
+        **RECIPE,
+        "patch_size": 2,
+        "F_dim": 64,
+        "L_dim": 16,
+        "N_dim": 4,
+        "D_out_dim": 96,
+        "batch_size": 16,
+        "lr": 3e-3,
+        "minutes": 8.0,
+        "per_val": 20,
+        "per_save": 20,
+    },
+    # … and on a GPU.
+    "large": {
+        **RECIPE,
+        **LAB_WIDTHS,
+        "batch_size": 32,
+        "lr": 2e-3,
+        "minutes": 60.0,
+        "per_val": 20,
+        "per_save": 20,
+    },
+}

@@ -1,0 +1,131 @@
+"""The dance: the CVAE of pose images with its data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.device import Compute
+from core.errors import UserError
+from data.dance import (
+    DanceWindows,
+    training_data_digest,
+    training_frames,
+    validation_clips,
+)
+from data.types import Clip
+from engine.checkpoints import checkpoint as files
+from engine.checkpoints.checkpoint import Checkpoint
+from engine.evaluation.scoring import copy_last, mean_psnr, nearest_pose_prediction
+from modules.vae import CVAE, CVAEConfig
+from settings.resolve import Settings, check_values
+from tasks.base import Task, check_shapes
+from tasks.dance_test import roll_out_test
+from tasks.output_activation import settle_output_activation
+
+
+class DanceTask(Task):
+    """Predict a dancer from one frame and a sequence of pose images."""
+
+    name = "cvae"
+    model: CVAE
+
+    # ------------------------------------------------------------------- model
+
+    @classmethod
+    def build_model(cls, settings: Settings) -> CVAE:
+        return CVAE(CVAEConfig.from_settings(settings))
+
+    @classmethod
+    def stored_architecture(cls, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return the settings that the weights fix; of a lab file, those that they show."""
+        path = checkpoint.path
+        try:
+            shown = CVAEConfig.widths_of(checkpoint.content["state_dict"])
+        except (KeyError, IndexError) as error:
+            raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
+        if not checkpoint.is_ours:
+            found = check_values(shown, path) | {"patch_size": 1, "positional_bias": False}
+        else:
+            stored, fields = checkpoint.settings, CVAEConfig.__dataclass_fields__
+            found = {name: stored.get(name, field.default) for name, field in fields.items()}
+        for name, width in shown.items():
+            if found[name] != width:
+                raise UserError(
+                    f"{path}: its settings say {name} = {found[name]}, its weights {width}"
+                )
+        check_shapes(checkpoint, lambda: CVAE(CVAEConfig(**found)))
+        return found
+
+    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Find out what follows the Generator of a lab checkpoint."""
+        self.settle_output(checkpoint, lambda: next(iter(self.validation_sets().values()))[0])
+
+    def settle_output(self, checkpoint: Checkpoint, clip: Callable[[], Clip]) -> None:
+        """Take the output activation that is stored, or said, or fits the first frame of a clip."""
+        stored = self.stored_architecture(checkpoint)
+        said = stored.get("output_activation", self.settings.output_activation)
+        settle_output_activation(self.model, said, clip, checkpoint.path)
+
+    # -------------------------------------------------------------------- data
+
+    def training_data(self, device: torch.device) -> DanceWindows:
+        return DanceWindows(self.settings, device)
+
+    def data_digest(self) -> str:
+        return training_data_digest(self.settings)
+
+    def validation_sets(self) -> dict[str, list[Clip]]:
+        return validation_clips(self.settings)
+
+    def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
+        """Copying frame 0 and the nearest pose: printed, the second for the log as well."""
+        baselines = baseline_scores(sets, self.settings)
+        print_baselines(baselines)
+        return {
+            f"{name}_nearest_pose_psnr": found["nearest pose"]
+            for name, found in baselines.items()
+            if "nearest pose" in found
+        }
+
+    # -------------------------------------------------------------------- test
+
+    def test(self, checkpoint: Checkpoint, compute: Compute) -> None:
+        roll_out_test(self, checkpoint, compute)
+
+    @classmethod
+    def export_lab(cls, checkpoint: Checkpoint, path: str, *, overwrite: bool) -> None:
+        stored = cls.stored_architecture(checkpoint)
+        if stored["patch_size"] != 1 or stored["positional_bias"]:
+            raise UserError(
+                "--export_lab: the lab's code knows no --patch_size and no --positional_bias"
+            )
+        files.export_lab(checkpoint.content, Path(path), overwrite=overwrite)
+        print(f"{path}: {', '.join(files.LAB_KEYS)}")
+
+
+def baseline_scores(sets: dict[str, list[Clip]], settings: Settings) -> dict[str, dict]:
+    """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose.
+
+    The second needs training frames to look in, and is left out where there are none.
+    """
+    train = training_frames(settings)
+    found = {}
+    for name, clips in sets.items():
+        found[name] = {"copy first": mean_psnr(clips, map(copy_last, clips))}
+        if train is not None:
+            nearest = (nearest_pose_prediction(clip, *train) for clip in clips)
+            found[name]["nearest pose"] = mean_psnr(clips, nearest)
+    return found
+
+
+def print_baselines(baselines: dict[str, dict]) -> None:
+    judge, scores = next(iter(baselines.items()))
+    for name, baseline in baselines.items():
+        figures = ", ".join(f"{what} {psnr:.2f} dB" for what, psnr in baseline.items())
+        print(f"baselines on {name}: {figures}")
+    note = ""
+    if judge == "val" and scores["copy first"] > scores.get("nearest pose", 0):
+        note = ", where copying does well already: --holdout A:B judges by frames that move"
+    print(f"the best checkpoint is chosen by {judge}{note}")
