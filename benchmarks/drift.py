@@ -7,8 +7,6 @@ from the true frame 450. The difference is what 450 frames of drift cost.
 import argparse
 import dataclasses
 
-from tasks.stored_models import settle_output_activation
-
 from core.device import Compute, choose_compute, choose_device
 from core.errors import UserError, exit_on_user_error
 from data.types import Clip
@@ -16,7 +14,8 @@ from dataloader import validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
-from settings import resolve as config
+from settings.flags import tester_parser
+from settings.resolve import make_settings
 from Tester import Test_model
 
 RESTART, FIRST, LAST = 450, 501, 600
@@ -29,7 +28,7 @@ def scores_of(model: Test_model, clip: Clip, compute: Compute) -> tuple[float, f
     )
     args = model.args
     frames = [
-        rollout(model, [c], compute=compute, z=args.z, temperature=args.temperature)[0]
+        rollout(model, [c], compute=compute, z=args.latent, temperature=args.temperature)[0]
         for c in (clip, late)
     ]
     true = clip.frames[FIRST : LAST + 1]
@@ -44,17 +43,15 @@ def main() -> None:
     parser.add_argument("--DR", required=True)
     parser.add_argument("--ckpt_path", required=True)
     flags = parser.parse_args()
-    path, content = checkpoint.find(flags.ckpt_path, prefer=checkpoint.BEST)
-    stored = config.stored_settings(content, path)
-    explicit = {"DR": flags.DR, "ckpt_path": str(path)}
-    settings = config.make_settings(config.tester_parser(), explicit, stored)
-    settings.output_activation = None  # as the checkpoint says, or as a first frame shows
+    found = checkpoint.find(flags.ckpt_path, prefer=checkpoint.BEST)
+    explicit = {"DR": flags.DR, "ckpt_path": str(found.path)}
+    settings = make_settings(tester_parser(), explicit, found.settings)
     model = Test_model(settings)
     model.load_checkpoint()
     compute = choose_compute(choose_device("auto"), settings.precision, "off")
     compute.prepare(model)
     clips = [clip for clips in validation_clips(settings).values() for clip in clips]
-    settle_output_activation(model, model.said, lambda: clips[0], path)
+    model.task.settle_output(found, lambda: clips[0])
     if not any(len(clip) > LAST for clip in clips):
         raise UserError(f"--DR {flags.DR}: no validation sequence has {LAST + 1} frames")
     print("frames 501 to 600   from frame 0   from true frame 450   difference (dB)")

@@ -20,13 +20,14 @@ from data.types import Batch, Clip, to_float
 from engine.evaluation.rollout import rollout
 from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
-from settings import resolve as config
+from settings.flags import trainer_parser
+from settings.resolve import make_settings
 from tests import robot_reference as reference
 
 
 def settings_of(preset: str, batch: int):
     flags = {"model": "svg", "preset": preset, "batch_size": batch, "n_eval": 12}
-    return config.make_settings(config.trainer_parser(), flags)
+    return make_settings(trainer_parser(), flags)
 
 
 def random_batch(settings, device: torch.device) -> Batch:

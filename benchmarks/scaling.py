@@ -28,7 +28,8 @@ from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from modules.vae import CVAE, CVAEConfig
-from settings import resolve as config
+from settings.flags import trainer_parser
+from settings.resolve import make_settings
 
 COUNTED = 2  # windows that are counted, for a batch of any size
 CPU = torch.device("cpu")
@@ -65,9 +66,8 @@ class Machine:
 
 
 def settings_of(flags: dict, batch: int | None = None) -> Namespace:
-    settings = config.make_settings(config.trainer_parser(), flags)
-    settings.batch_size = batch or settings.batch_size
-    return settings
+    settings = make_settings(trainer_parser(), flags)
+    return settings.but(batch_size=batch or settings.batch_size)
 
 
 def begin(settings: Namespace) -> tuple[Run, Batch]:

@@ -32,10 +32,12 @@ from engine.evaluation.rollout import rollout, to_uint8
 from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
-from settings import resolve as config
+from settings.cvae import LAB_WIDTHS
+from settings.flags import trainer_parser
+from settings.resolve import make_settings
 from tests import reference
 
-WIDTHS = {"lab": config.LAB_WIDTHS, "small": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}
+WIDTHS = {"lab": LAB_WIDTHS, "small": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}
 
 
 # ------------------------------------------------------------------------ measuring
@@ -81,7 +83,7 @@ def in_own_process(work: Callable, *arguments):
 
 def settings_of(widths: str, batch: int, frames: int, **others):
     flags = WIDTHS[widths] | {"batch_size": batch, "train_vi_len": frames, "tfr": 0.0, **others}
-    return config.make_settings(config.trainer_parser(), flags)
+    return make_settings(trainer_parser(), flags)
 
 
 def random_batch(settings, device: torch.device) -> Batch:
@@ -278,7 +280,7 @@ def main() -> None:
     if on_gpu or flags.compiled:
         ways["bf16 compiled"] = Compute(device, bf16=True, compiled=True)
     sections = {}
-    preset = config.make_settings(config.trainer_parser(), {"preset": "quick"})
+    preset = make_settings(trainer_parser(), {"preset": "quick"})
     title = f"training, --preset quick, batch {preset.batch_size} x {preset.train_vi_len}"
     print(title, flush=True)
     sections[title] = compare(

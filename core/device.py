@@ -68,7 +68,7 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Warp a model here, colors last in memory, and compile each of its networks.
+        """Move a model here, colors last in memory, and compile each of its networks.
 
         The networks, and not the whole step: a step of T frames calls them T times, and unrolled
         it would take minutes to compile.

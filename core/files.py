@@ -54,7 +54,7 @@ def earlier(path: Path, age: int) -> Path:
 
 
 def _keep_earlier(path: Path, keep: int, temporary: Path) -> None:
-    """Warp every kept file on by one; `path` itself is never missing meanwhile."""
+    """Move every kept file on by one; `path` itself is never missing meanwhile."""
     for age in range(keep, 0, -1):
         newer = earlier(path, age - 1)
         if newer.exists():

@@ -233,7 +233,7 @@ class SVG(nn.Module):
     def _advance(
         self, vector: Tensor, z: Tensor, condition: Tensor, state: SVGState
     ) -> tuple[Tensor, SVGState]:
-        """Warp predictor and prior on by one step: the next frame's features (B, g), state."""
+        """Move predictor and prior on by one step: the next frame's features (B, g), state."""
         _, prior = self._prior(vector[None], condition[None], state.prior)
         features, predictor = self.predictor(join(vector, z, condition)[None], state.predictor)
         return features[0], state._replace(predictor=predictor, prior=prior)

@@ -11,7 +11,8 @@ import torch
 
 import Trainer
 from demo.dance import draw_dataset
-from settings import resolve as config
+from settings.flags import tester_parser
+from settings.resolve import make_settings
 from tests.hostile import SMALL, call, contents, draw_small_dataset
 
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
@@ -41,7 +42,7 @@ def settings() -> Callable[..., Namespace]:
 
     def make(**flags) -> Namespace:
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1}
-        return config.make_settings(config.tester_parser(), TINY_WIDTHS | places | flags)
+        return make_settings(tester_parser(), TINY_WIDTHS | places | flags)
 
     return make
 

@@ -148,15 +148,15 @@ CONTENTS = {  # what becomes of its content, and a word of what is said
     "an unknown preset": (entry("settings", "preset", value="evil"), "preset = 'evil'"),
     "milestones of one": (entry("settings", "lr_milestones", value=3), "lr_milestones = 3"),
     "another width": (entry("settings", "F_dim", value=16), "F_dim = 16"),
-    "identity with a tensor": (entry("identity", "lr", value=torch.ones(3)), "identity"),
-    "a begun epoch in a list": (entry("so_far", value=[1]), "so_far"),
-    "a begun epoch of minus one": (entry("so_far", "batches", value=-1), "so_far"),
-    "a begun epoch of no time": (entry("so_far", "seconds", value=0.0), "so_far"),
-    "a sum of many": (entry("so_far", "metrics", "loss", value=torch.ones(3)), "so_far"),
-    "a sum missing": (lambda c: c["so_far"]["metrics"].pop("skipped"), "so_far"),
-    "a schedule of words": (entry("so_far", "scheduled", "lr", value="x"), "so_far"),
-    "a replay in float": (entry("replay", value=lambda r: r.float()), "replay"),
-    "a replay in a list": (entry("replay", value=lambda r: r.tolist()), "replay"),
+    "identity with a tensor": (entry("fingerprint", "lr", value=torch.ones(3)), "fingerprint"),
+    "a begun epoch in a list": (entry("epoch_metrics", value=[1]), "epoch_metrics"),
+    "a begun epoch of minus one": (entry("epoch_metrics", "batches", value=-1), "epoch_metrics"),
+    "a begun epoch of no time": (entry("epoch_metrics", "seconds", value=0.0), "epoch_metrics"),
+    "a sum of many": (entry("epoch_metrics", "metrics", "loss", value=torch.ones(3)), "epoch_metrics"),
+    "a sum missing": (lambda c: c["epoch_metrics"]["metrics"].pop("skipped"), "epoch_metrics"),
+    "a schedule of words": (entry("epoch_metrics", "scheduled", "lr", value="x"), "epoch_metrics"),
+    "a replay in float": (entry("prediction_buffer", value=lambda r: r.float()), "prediction_buffer"),
+    "a replay in a list": (entry("prediction_buffer", value=lambda r: r.tolist()), "prediction_buffer"),
 }
 
 
@@ -192,7 +192,7 @@ CONTINUATIONS = {  # what only a continued training reads
     "a step that is no tensor": (entry("optimizer", "state", 0, "step", value=3), "step"),
     "states in a list": (entry("optimizer", "state", value=[]), "optimizer"),
     "states of others": (entry("optimizer", "state", value={10**9: {}}), "optimizer"),
-    "a replay of other frames": (entry("replay", value=lambda r: r[:5]), "replay"),
+    "a replay of other frames": (entry("prediction_buffer", value=lambda r: r[:5]), "prediction_buffer"),
 }
 
 
@@ -254,7 +254,7 @@ def test_a_run_begun_from_a_lab_checkpoint_goes_on_with_its_rates(root, ours, tm
 
 def test_entries_that_a_lab_checkpoint_need_not_have_are_not_read(root, ours):
     content = torch.load(ours, weights_only=True)
-    content["identity"]["lr"] = content["identity"]
+    content["fingerprint"]["lr"] = content["fingerprint"]
     torch.save(content | {"format": "another"}, ours)
     code, said = call(Tester, *rollout_flags(root, ours))
     assert code == 0, said

@@ -55,7 +55,7 @@ def test_results_of_another_run_are_kept_unless_overwritten(refused, root, ours,
     assert call(Tester, *rollout_flags(root, small_run))[0] == 0, "a later one of the same run"
 
     content = torch.load(ours, weights_only=True)
-    content["identity"]["lr"] = 0.5
+    content["fingerprint"]["lr"] = 0.5
     torch.save(content, ours)
     assert "--overwrite" in refused(Tester, *rollout_flags(root, ours))
     assert call(Tester, *rollout_flags(root, ours, "--overwrite"))[0] == 0

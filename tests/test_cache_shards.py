@@ -371,7 +371,7 @@ def train_on_more_than_memory(settings, folder: Path) -> None:
     from Trainer import VAE_Model
 
     torch.set_num_threads(1)
-    run = VAE_Model(settings).run
+    run = VAE_Model(settings).trainer.run
     before = memory_mib("VmRSS")
     began = time.process_time()
     data = DanceWindows(settings, CPU)
@@ -403,7 +403,7 @@ def test_fifty_gigabytes_open_at_once_and_train_in_little_memory(settings, tmp_p
         frame_W=WIDTH,
         train_vi_len=2,
         batch_size=1,
-        patch=4,
+        patch_size=4,
         num_epoch=1,
         **TINY_WIDTHS,
     )

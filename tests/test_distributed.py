@@ -22,6 +22,8 @@ from dataloader import DanceWindows, validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.validation import validate
 from engine.training.run import Run
+from settings.flags import tester_parser
+from settings.resolve import make_settings
 from tests.conftest import TINY_WIDTHS
 from tests.scripts import join, rows_of, start, start_ranks, train, train_here, train_in_ranks
 from tests.test_resume import assert_same_run, same
@@ -72,14 +74,14 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
     dist.all_reduce = watched(dist.all_reduce)
     with distributed.joined():
         model = VAE_Model(settings)
-        run, data = model.run, DanceWindows(settings, CPU)
+        run, data = model.trainer.run, DanceWindows(settings, CPU)
         rows, windows = [], []
         (clips,) = validation_clips(settings).values()
         found = validate(model, clips, settings, run.compute)
         while run.step < steps:
             for batch in data.batches(run.epoch):
                 run.schedule()
-                forced = run.teacher_forcing(run.so_far.batches, batch.frames.shape[1] - 1)
+                forced = run.teacher_forcing(run.epoch_metrics.batches, batch.frames.shape[1] - 1)
                 if settings.spoil == (run.step, distributed.rank()):
                     batch.frames[-1, -1, 0, 3, 3] = float("nan")
                 before = [w.clone() for w in model.state_dict().values()]
@@ -89,7 +91,7 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
                 row = {k: float(v) for k, v in metrics.items()}
                 rows.append(row | {"exchanged": list(exchanged), "unchanged": unchanged})
                 windows.append(batch.index[0].tolist())
-                run.so_far.batches += 1
+                run.epoch_metrics.batches += 1
             run.end_epoch()
         stored = {
             "rows": rows,
@@ -106,15 +108,14 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def watched(dance_root, tmp_path_factory):
     """`watched(processes, …)`: what each of some processes with a total batch of 4 saw."""
-    import settings.resolve as config
 
     def run(processes: int, spoil=None, steps: int = 20) -> list[dict]:
         folder = tmp_path_factory.mktemp("ranks")
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1, "DR": str(dance_root)}
         widths = TINY_WIDTHS | {"train_vi_len": 4}
-        flags = {"val_vi_len": 5, "tfr_coin": "batch", "tfr": 0.6, "tfr_sde": 0, "lr": 3e-3}
-        settings = config.make_settings(config.tester_parser(), places | widths | flags)
-        settings.batch_size, settings.spoil = 4 // processes, spoil
+        flags = {"val_vi_len": 5, "tfr_granularity": "batch", "tfr": 0.6, "tfr_sde": 0, "lr": 3e-3}
+        settings = make_settings(tester_parser(), places | widths | flags)
+        settings = settings.but(batch_size=4 // processes, spoil=spoil)
         if processes == 1:
             alone = start(watch_a_run, settings, steps, folder)
             assert join([alone]) == [0]

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import Tester
 import Trainer
 from data.store.cache import decoded_frames
-from settings import resolve as config
+from settings.flags import tester_parser, trainer_parser
 from tests.hostile import SMALL, call, contents, writing_only_in
 from tests.mutations import change, mutations, plant, plants, stems, suffixes, values
 
@@ -271,7 +271,7 @@ def flag_of(action) -> st.SearchStrategy[list[str]]:
 
 @forms(short=12, long=300)
 def test_flags(place, examples):
-    by_script = {Trainer: config.trainer_parser(), Tester: config.tester_parser()}
+    by_script = {Trainer: trainer_parser(), Tester: tester_parser()}
     reading = ["--DR", "--ckpt_path", "--warm_start", "--GT"]
     writing = ["--save_root", "--cache_dir"]
 

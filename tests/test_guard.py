@@ -26,7 +26,7 @@ def batch(step: int) -> Batch:
 @pytest.mark.parametrize("spoiled", ["frames", "conditions"])
 def test_a_step_that_is_not_finite_changes_nothing(settings, optim, spoiled):
     model = VAE_Model(settings(optim=optim, frame_H=16, frame_W=16, lr=1e-3))
-    run = model.run
+    run = model.trainer.run
     run.train_step(batch(0), [False, False], 1.0)
     before = copy.deepcopy((model.state_dict(), run.optimizer.state_dict()))
     good = batch(1)
@@ -47,7 +47,7 @@ def test_a_step_that_is_not_finite_changes_nothing(settings, optim, spoiled):
 def test_the_guard_does_not_change_a_finite_step(settings):
     """The fused step with its flag at 0 is the fused step."""
     model = VAE_Model(settings(frame_H=16, frame_W=16, lr=1e-3))
-    run = model.run  # puts the weights into the layout they are trained in
+    run = model.trainer.run  # puts the weights into the layout they are trained in
     weights = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
     plain = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.01, fused=True)
     for step in range(3):

@@ -65,7 +65,7 @@ def test_what_is_no_matrix_steps_as_with_adamw():
 
 
 def test_every_weight_of_the_model_is_in_one_group():
-    model = CVAE(CVAEConfig(F_dim=16, L_dim=16, N_dim=4, D_out_dim=16, scene=True))
+    model = CVAE(CVAEConfig(F_dim=16, L_dim=16, N_dim=4, D_out_dim=16, positional_bias=True))
     groups = Muon(model.parameters(), lr=0.1).param_groups
     assert [g["muon"] for g in groups] == [True, False]
     counted = [len(g["params"]) for g in groups]

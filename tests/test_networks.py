@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from data.types import Batch
 from modules import Decoder_Fusion, Gaussian_Predictor, Generator, Label_Encoder, RGB_Encoder
 from modules.layers import DepthConv, DepthConvBlock, GatedFeedForward, ResidualBlock
 from modules.vae import CVAE, CVAEConfig
@@ -109,7 +110,7 @@ def test_flops_of_training_encode_every_true_frame_once(forcing, frames_encoded)
     noise = torch.empty(2, 3, 12, 32, 64, device="meta")
 
     def forward():
-        return model.loss(window, window, teacher_forcing=forcing, kl_beta=1.0, noise=noise)
+        return model(Batch(window, window), teacher_forcing=forcing, kl_beta=1.0, noise=noise)
 
     steps = 3 * golden_flops(POSE, POSTERIOR, *DRAWING)
     assert flops_of(forward) == 2 * (steps + frames_encoded * golden_flops(FRAME))

@@ -8,6 +8,7 @@ from torch.nn.functional import pixel_shuffle
 from core.device import Compute
 from data.types import Batch, to_float
 from dataloader import DanceWindows
+from engine.checkpoints.checkpoint import Checkpoint
 from engine.evaluation.metrics import detail_by_frame
 from engine.evaluation.rollout import to_uint8
 from engine.evaluation.scoring import Scores, drift_table
@@ -15,7 +16,8 @@ from engine.training import schedules
 from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
-from settings import resolve as config
+from settings.flags import trainer_parser
+from settings.resolve import make_settings
 from tests import reference
 
 CPU = torch.device("cpu")
@@ -39,7 +41,7 @@ def window_inputs(model: CVAE, B: int = 3, T: int = 4) -> dict:
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
 def test_patches_are_undone_exactly(patch):
-    model = tiny(patch=patch)
+    model = tiny(patch_size=patch)
     pictures = torch.rand(2, 3, 3, 32, 64)
     patches = model._to_patches(pictures)
     assert patches.shape == (2, 3, 3 * patch**2, 32 // patch, 64 // patch)
@@ -47,11 +49,11 @@ def test_patches_are_undone_exactly(patch):
 
 
 def test_patch_1_is_the_labs_model_weight_for_weight():
-    assert {k: v.shape for k, v in tiny(patch=1).state_dict().items()} == {
+    assert {k: v.shape for k, v in tiny(patch_size=1).state_dict().items()} == {
         k: v.shape for k, v in tiny().state_dict().items()
     }
     inputs = window_inputs(tiny())
-    ours, *_ = tiny(patch=1).loss(**inputs, teacher_forcing=[False] * 3)
+    ours, *_ = tiny(patch_size=1).loss(**inputs, teacher_forcing=[False] * 3)
     lab, _ = reference.training_loss(tiny(), **inputs, teacher_forcing=[False] * 3)
     torch.testing.assert_close(ours, lab)
 
@@ -59,7 +61,7 @@ def test_patch_1_is_the_labs_model_weight_for_weight():
 @pytest.mark.parametrize("patch", [2, 4])
 def test_a_patched_model_is_the_same_networks_on_patches(patch):
     """A roll-out step equals the five networks applied to pictures folded by hand."""
-    model = tiny(patch=patch).eval()
+    model = tiny(patch_size=patch).eval()
     frame, pose = torch.rand(1, 3, 32, 64), torch.rand(1, 3, 32, 64)
     noise = torch.randn(1, *model.latent_shape)
 
@@ -80,7 +82,7 @@ def test_a_patched_model_is_the_same_networks_on_patches(patch):
 
 
 def test_the_scene_starts_as_nothing_and_is_learned():
-    with_scene, without = tiny(scene=True), tiny()
+    with_scene, without = tiny(positional_bias=True), tiny()
     assert set(with_scene.state_dict()) - set(without.state_dict()) == {"scene"}
     with_scene.load_state_dict(without.state_dict(), strict=False)
     inputs = window_inputs(without)
@@ -92,7 +94,7 @@ def test_the_scene_starts_as_nothing_and_is_learned():
 
 def test_the_scene_tells_places_apart():
     """Without it, a blank pose and a flat frame look alike everywhere away from the border."""
-    model = tiny(scene=True).eval()
+    model = tiny(positional_bias=True).eval()
     with torch.no_grad():
         model.scene[:, 16, 32] = 5.0
         features = model.encode_conditions(torch.ones(1, 1, 3, 32, 64))[0, 0]
@@ -139,13 +141,15 @@ def test_replay_keeps_predictions_and_hands_them_out():
 
 
 def test_a_step_draws_from_the_replay_and_fills_it(dance_root, settings):
-    flags = settings(DR=str(dance_root), replay=True, tfr=0.0, train_vi_len=2, batch_size=4)
+    flags = settings(
+        DR=str(dance_root), prediction_buffer=True, tfr=0.0, train_vi_len=2, batch_size=4
+    )
     run = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
     data = DanceWindows(flags, CPU)
-    run.replay = PredictionBuffer(data.frames)
+    run.prediction_buffer = PredictionBuffer(data.frames)
     batch = next(data.batches(0))
     run.train_step(batch, [False], 0.0)
-    changed = (run.replay.frames != data.frames).flatten(1).any(1).nonzero().flatten()
+    changed = (run.prediction_buffer.frames != data.frames).flatten(1).any(1).nonzero().flatten()
     assert set(changed.tolist()) == set(batch.index[1].tolist())
 
 
@@ -168,7 +172,7 @@ def test_a_resumed_run_goes_on_counting_the_time(settings, tmp_path):
     run = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
     run.seconds, run.epoch = 45.0, 3
     other = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
-    other.restore(run.resume_state(), tmp_path / "x.ckpt")
+    other.restore(Checkpoint({}, run.resume_state(), tmp_path / "x.ckpt"))
     assert (other.seconds, other.epoch, other.fractional_epoch) == (45.0, 3, run.fractional_epoch)
 
 
@@ -182,9 +186,9 @@ def test_the_rate_warms_up_step_by_step(settings):
 
 
 def test_epochs_on_the_command_line_win_over_minutes_of_a_preset():
-    parser = config.trainer_parser()
-    assert config.make_settings(parser, {"preset": "quick"}).minutes is not None
-    assert config.make_settings(parser, {"preset": "quick", "num_epoch": 3}).minutes is None
+    parser = trainer_parser()
+    assert make_settings(parser, {"preset": "quick"}).minutes is not None
+    assert make_settings(parser, {"preset": "quick", "num_epoch": 3}).minutes is None
 
 
 # ------------------------------------------------------------- sharpness, drift

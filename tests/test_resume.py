@@ -165,7 +165,7 @@ def test_an_epoch_that_is_not_validated_is_finished_too(dance_root, tmp_path, mo
     with pytest.raises(SystemExit):
         Trainer.main()
     content = checkpoint.load(tmp_path / "last.ckpt")
-    assert content["step"] == content["so_far"]["batches"] == 1
+    assert content["step"] == content["epoch_metrics"]["batches"] == 1
     assert content["last_epoch"] == -1
 
 

@@ -12,7 +12,7 @@ import Trainer
 from core.errors import UserError
 from demo.robot import draw_dataset
 from engine.checkpoints import checkpoint
-from settings import resolve as config
+from settings.models import MODELS
 from tests.scripts import good, rows_of, run, start_training, train
 from tests.test_resume import assert_same_run, wait_for_output
 
@@ -88,12 +88,12 @@ def test_other_modes_train(robot_root, tmp_path, flags):
     everything = f"--DR {robot_root} --save_root {tmp_path / 'run'} {TINY} --niter 1 {flags}"
     code, said = train(everything, tmp_path / "out")
     assert code == 0, said
-    _, content = checkpoint.find(str(tmp_path / "run"), prefer=checkpoint.BEST)
-    assert content["settings"]["condition"] == ("no_condition" not in flags)
+    content = checkpoint.find(str(tmp_path / "run"), prefer=checkpoint.BEST).content
+    assert content["settings"]["action_free"] == ("no_condition" in flags)
 
 
 def settings_of(flags: str) -> Namespace:
-    return Trainer.read_settings(shlex.split(flags))
+    return Trainer.read_settings(shlex.split(flags))[0]
 
 
 def test_command_lines_of_the_lab_are_taken_with_its_defaults():
@@ -145,7 +145,7 @@ def test_a_checkpoint_brings_its_model_and_refuses_another(trained):
         settings_of(f"--DR D --ckpt_path {trained} --prior fixed")
     with pytest.raises(UserError, match="--model dance contradicts"):
         settings_of(f"--DR D --ckpt_path {trained} --model dance")
-    assert config.PRESETS["svg"]["quick"]["vgg_width"] != 2
+    assert MODELS["svg"].presets["quick"]["vgg_width"] != 2
 
 
 @pytest.mark.parametrize("main", [Trainer.main, Tester.main])

@@ -38,7 +38,7 @@ def test_teacher_forcing_by_the_formula(settings, tfr, sde, step):
 def test_the_lab_method_gives_the_ratio_of_the_epoch(settings):
     model = VAE_Model(settings(tfr_sde=2, tfr_d_step=0.5))
     found = []
-    for model.run.epoch in range(4):
+    for model.trainer.run.epoch in range(4):
         found.append(model.teacher_forcing_ratio_update())
     assert found == [1.0, 1.0, 0.5, 0.0]
     assert model.tfr == 0.0

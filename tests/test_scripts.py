@@ -16,7 +16,9 @@ from PIL import Image
 import Tester
 import Trainer
 from engine.checkpoints import checkpoint
-from settings import resolve as config
+from settings.flags import tester_parser, trainer_parser
+from settings.models import MODELS
+from settings.resolve import make_settings, parse_explicit
 from tests.scripts import ROOT, TINY, good, rows_of, run
 
 
@@ -267,14 +269,14 @@ def test_a_replay_goes_on_where_it_stood(dance_root, tmp_path):
     parts = tmp_path / "parts"
     good(run("Trainer.py", f"{flags} --save_root {parts} --num_epoch 1 --lr_schedule constant"))
     last = checkpoint.load(parts / "last.ckpt")
-    assert last["replay"].dtype == torch.uint8
-    assert "replay" not in checkpoint.load(parts / "best.ckpt")
+    assert last["prediction_buffer"].dtype == torch.uint8
+    assert "prediction_buffer" not in checkpoint.load(parts / "best.ckpt")
     again = f"--DR {dance_root} --save_root {parts} --ckpt_path {parts} --num_epoch 2"
     good(run("Trainer.py", again))
     constant = tmp_path / "constant"
     good(run("Trainer.py", f"{flags} --lr_schedule constant --save_root {constant}"))
     one, other = (checkpoint.load(f / "last.ckpt") for f in (parts, constant))
-    assert torch.equal(one["replay"], other["replay"])
+    assert torch.equal(one["prediction_buffer"], other["prediction_buffer"])
     for key, value in one["state_dict"].items():
         assert torch.equal(value, other["state_dict"][key]), key
 
@@ -315,9 +317,9 @@ LAB_LINES = [
 @pytest.mark.parametrize("line", LAB_LINES)
 def test_every_command_line_of_the_lab_parses(line):
     script, *flags = line.split()
-    parser = config.trainer_parser() if script == "Trainer.py" else config.tester_parser()
-    explicit = config.parse_explicit(parser, flags)
-    settings = config.make_settings(parser, explicit)
+    parser = trainer_parser() if script == "Trainer.py" else tester_parser()
+    explicit = parse_explicit(parser, flags)
+    settings = make_settings(parser, explicit)
     assert flags[flags.index("--DR") + 1] == settings.DR
     assert settings.wandb == bool({"--wandb", "--use_wandb"} & set(flags))
 
@@ -394,19 +396,19 @@ def test_the_steps_of_a_lab_users_own_loop(dance_root, tmp_path):
 
 
 def test_presets_give_way_to_flags_and_to_the_checkpoint():
-    parser = config.trainer_parser()
-    quick = config.make_settings(parser, config.parse_explicit(parser, ["--preset", "quick"]))
-    assert quick.F_dim == config.PRESETS["dance"]["quick"]["F_dim"]
+    parser = trainer_parser()
+    quick = make_settings(parser, parse_explicit(parser, ["--preset", "quick"]))
+    assert quick.F_dim == MODELS["cvae"].presets["quick"]["F_dim"]
     flags = ["--preset", "quick", "--lr", "0.5"]
-    assert config.make_settings(parser, config.parse_explicit(parser, flags)).lr == 0.5
+    assert make_settings(parser, parse_explicit(parser, flags)).lr == 0.5
     stored = {"preset": "quick", "lr": 0.25, "tfr": 0.75, "DR": "elsewhere"}
-    settings = config.make_settings(parser, {"tfr": 0.5}, stored)
+    settings = make_settings(parser, {"tfr": 0.5}, stored)
     assert (settings.lr, settings.tfr, settings.DR) == (0.25, 0.5, None)
 
 
 def test_template_preset_is_the_course_template():
-    parser = config.trainer_parser()
-    settings = config.make_settings(parser, {"preset": "template"})
+    parser = trainer_parser()
+    settings = make_settings(parser, {"preset": "template"})
     assert (settings.optim, settings.lr, settings.lr_schedule) == ("Adam", 1e-3, "multistep")
     assert (settings.F_dim, settings.L_dim, settings.N_dim, settings.D_out_dim) == (
         128,

@@ -37,7 +37,7 @@ def small(settings):
 
 def trained(settings, renewing: bool = False) -> tuple[Run, Poses]:
     """Return a run after three steps, with the statistics renewed after each where told to."""
-    run, data = VAE_Model(settings).run, Poses(settings)
+    run, data = VAE_Model(settings).trainer.run, Poses(settings)
     for number in range(3):
         run.train_step(data.all[number % 2], [False] * 3, 1.0)
         if renewing:
@@ -111,14 +111,14 @@ def test_what_is_not_finite_does_not_spoil_them(small):
 @pytest.mark.parametrize("name", ["epoch=0.ckpt", "best.ckpt", "last.ckpt"])
 def test_a_checkpoint_holds_them(small_root, small_run, settings, name):
     """Renewed once more they stay as they are."""
-    content = checkpoint.load(small_run / name)
-    stored = {key: content["state_dict"][key].clone() for key in KEYS}
-    model = VAE_Model(settings(**content["settings"] | {"DR": str(small_root)}))
-    model.run.restore(content, small_run / name)
-    model.run.epoch -= 1  # the one that the checkpoint was written after
-    model.run.replay = object()  # whose frames are not asked for
+    found = checkpoint.read(small_run / name)
+    stored = {key: found.content["state_dict"][key].clone() for key in KEYS}
+    model = VAE_Model(settings(**found.settings | {"DR": str(small_root)}))
+    model.trainer.run.restore(found)
+    model.trainer.run.epoch -= 1  # the one that the checkpoint was written after
+    model.trainer.run.prediction_buffer = object()  # whose frames are not asked for
     for key in KEYS:
         model.state_dict()[key].zero_()
-    model.run.recompute_bn_stats(model.training_data(torch.device("cpu")))
+    model.trainer.run.recompute_bn_stats(model.task.training_data(torch.device("cpu")))
     for key in KEYS:
         torch.testing.assert_close(model.state_dict()[key], stored[key])

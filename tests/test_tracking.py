@@ -16,7 +16,7 @@ from core import distributed
 from engine.evaluation.scoring import Scores
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker, grouped
-from engine.training import loop
+from engine.training import progress
 from settings.resolve import as_plain
 from tests.scripts import TINY, good, run
 
@@ -229,12 +229,12 @@ class Terminal(io.StringIO):
 
 def standing(**settings) -> SimpleNamespace:
     """A run in the middle of its third epoch of four, ten steps each."""
-    so_far = SimpleNamespace(
+    begun = SimpleNamespace(
         scheduled={"beta": 0.25, "tfr": 0.75, "lr": 1e-3}, frames=300, seconds=2.0
     )
     return SimpleNamespace(
         settings=Namespace(**{"num_epoch": 4, "minutes": None} | settings),
-        so_far=so_far,
+        epoch_metrics=begun,
         step=25,
         epoch=2,
         seconds=30.0,
@@ -249,9 +249,9 @@ def test_the_line_says_what_matters(monkeypatch, flags, says):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     now = standing(**flags)
-    with loop.progress_bar(now, SimpleNamespace(batches_in=lambda epoch: 10)) as bar:
+    with progress.progress_bar(now, SimpleNamespace(batches_in=lambda epoch: 10)) as bar:
         bar.ncols = 200
-        loop.refresh(bar, now, loss=0.125)
+        progress.refresh(bar, now, loss=0.125)
     line = terminal.getvalue().split("\r")[-1] or terminal.getvalue().split("\r")[-2]
     for part in (says, "150 frames/s", "loss 0.125", "β 0.25", "tfr 0.75", "lr 0.001"):
         assert part in line
@@ -264,6 +264,6 @@ def test_where_there_is_no_terminal_it_is_quiet(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
     now = standing()
-    with loop.progress_bar(now, SimpleNamespace(batches_in=lambda epoch: 10)) as bar:
-        loop.refresh(bar, now, loss=0.125)
+    with progress.progress_bar(now, SimpleNamespace(batches_in=lambda epoch: 10)) as bar:
+        progress.refresh(bar, now, loss=0.125)
     assert log.getvalue() == ""

@@ -98,7 +98,7 @@ def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None
 
 
 def set_aside(folder: Path) -> None:
-    """Warp the files of an earlier run into a dated folder beside the new ones."""
+    """Move the files of an earlier run into a dated folder beside the new ones."""
     found = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
     if not any(path.suffix == ".ckpt" or path.name == METRICS_FILE for path in found):
         return  # killed before it had anything to lose
