@@ -1,4 +1,4 @@
-"""The datasets as programs of the lab use them: an item is decoded on every access.
+"""The datasets as programs of the lab use them (docs/lab.md): decoded on every access.
 
 Training here goes through `DanceData` and `RobotData` with their cache instead.
 """

@@ -3,7 +3,7 @@
 Layout on disk: docs/robot.md. Dimensions: T frames, K = 7 numbers of a condition.
 
 The condition of frame t is row t − 1 of both CSVs: the command that leads from frame t − 1 to
-frame t, and where the arm was when it was given. Frame 0 has none, and zeros stand there.
+frame t, and where the arm was when it was given. Frame 0 has none: its condition is zeros.
 """
 
 import csv

@@ -134,7 +134,7 @@ def test_augmentation_learns_the_same_from_shards(settings, dance_root):
     sets = [data.frames, data.poses]
     parts = [Shards([x[:25].numpy(), x[25:].numpy()]) for x in sets]
     one, other = (Augmentation(*x, np.arange(60), 0) for x in (sets, parts))
-    assert torch.equal(one.room, other.room)
+    assert torch.equal(one.background, other.background)
     assert np.array_equal(one.margins, other.margins)
 
 
