@@ -1,17 +1,18 @@
 """Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
 
 from argparse import Namespace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from core import distributed
 from core.device import choose_device
 from core.errors import UserError, exit_on_user_error
+from data.dance import DanceData, DanceWindows
 from data.types import Batch, Clip
-from dataloader import DanceWindows, training_data_digest, training_frames, validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import Generate_PSNR
 from engine.evaluation.scoring import copy_last, mean_psnr, nearest_pose_prediction
@@ -94,18 +95,22 @@ class VAE_Model(Stages, CVAE):
 
     # -------------------------------------------------------------------- data
 
+    @cached_property
+    def data(self) -> DanceData:
+        return DanceData(self.args)
+
     def training_data(self, device: torch.device) -> DanceWindows:
-        return DanceWindows(self.args, device)
+        return self.data.training_windows(device)
 
     def data_digest(self) -> str:
-        return training_data_digest(self.args)
+        return self.data.digest()
 
     def validation_sets(self) -> dict[str, list[Clip]]:
-        return validation_clips(self.args)
+        return self.data.validation_clips()
 
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Copying frame 0 and the nearest pose: printed, the second for the log as well."""
-        baselines = baseline_scores(sets, self.args)
+        baselines = baseline_scores(sets, self.data.training_frames())
         print_baselines(baselines)
         return {
             f"{name}_nearest_pose_psnr": found["nearest pose"]
@@ -117,9 +122,11 @@ class VAE_Model(Stages, CVAE):
         """Find out what follows the Generator of a lab checkpoint."""
         stored = stored_config(content, path)
         said = stored.get("output_activation", self.args.output_activation)
-        clip = partial(_first_clip, self.args)
-        settle_output_activation(self, said, clip, path)
+        settle_output_activation(self, said, self._first_clip, path)
         self.args.output_activation = self.config.output_activation
+
+    def _first_clip(self) -> Clip:
+        return next(iter(self.data.validation_clips().values()))[0]
 
     # ------------------------------------------------------------------- steps
 
@@ -146,10 +153,6 @@ class VAE_Model(Stages, CVAE):
         return self.tfr
 
 
-def _first_clip(settings: Namespace) -> Clip:
-    return next(iter(validation_clips(settings).values()))[0]
-
-
 class kl_annealing:
     """The lab's face of the KL weight: a counter over `engine.training.schedules.kl_beta`."""
 
@@ -166,12 +169,13 @@ class kl_annealing:
         return schedules.kl_beta(self.args, self.epoch)
 
 
-def baseline_scores(sets: dict[str, list[Clip]], settings: Namespace) -> dict[str, dict]:
+def baseline_scores(
+    sets: dict[str, list[Clip]], train: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, dict]:
     """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose.
 
-    The second needs training frames to look in, and is left out where there are none.
+    The second needs training frames and poses to look in, and is left out where there are none.
     """
-    train = training_frames(settings)
     found = {}
     for name, clips in sets.items():
         found[name] = {"copy first": mean_psnr(clips, map(copy_last, clips))}

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -11,8 +11,8 @@ from tqdm import tqdm
 from core import distributed
 from core.device import choose_compute
 from core.files import atomic_write
+from data.robot import RobotData, RobotWindows
 from data.types import Clip
-from dataloader import RobotWindows, robot_clips, robot_data_digest
 from engine.checkpoints import checkpoint
 from engine.checkpoints.run_folder import open_results_folder
 from engine.evaluation.sampling import sample, sequence_table, step_table, summary_table
@@ -38,14 +38,18 @@ class Robot_Model(Stages, SVG):
             super().__init__(SVGConfig.from_settings(args))
         self.begin_stages(args)
 
+    @cached_property
+    def data(self) -> RobotData:
+        return RobotData(self.args)
+
     def training_data(self, device: torch.device) -> RobotWindows:
-        return RobotWindows(self.args, device)
+        return self.data.training_windows(device)
 
     def data_digest(self) -> str:
-        return robot_data_digest(self.args)
+        return self.data.digest()
 
     def validation_sets(self) -> dict[str, list[Clip]]:
-        return {"validate": robot_clips(self.args, "validate", self.args.val_sequences or None)}
+        return {"validate": self.data.clips("validate", self.args.val_sequences or None)}
 
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Copying the last known frame, which is in the log beside every score already."""
@@ -68,7 +72,7 @@ class Robot_Test(SVG):
         """Sample every sequence; write scores, tables and pictures into `args.save_root`."""
         args, folder = self.args, Path(self.args.save_root)
         split = "test" if args.split == "test" else "validate"
-        clips = distributed.local_main_process_first(partial(robot_clips, args, split))
+        clips = distributed.local_main_process_first(partial(RobotData(args).clips, split))
         distributed.broadcast_from_main(
             partial(open_results_folder, folder, self.path, self.content, overwrite=args.overwrite)
         )
