@@ -169,7 +169,7 @@ def test_a_resumed_run_goes_on_counting_the_time(settings, tmp_path):
     run.seconds, run.epoch = 45.0, 3
     other = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(CPU))
     other.restore(run.resume_state(), tmp_path / "x.ckpt")
-    assert (other.seconds, other.epoch, other.position) == (45.0, 3, run.fractional_epoch)
+    assert (other.seconds, other.epoch, other.fractional_epoch) == (45.0, 3, run.fractional_epoch)
 
 
 def test_the_rate_warms_up_step_by_step(settings):
