@@ -10,8 +10,8 @@ from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
 from core.files import atomic_write
-from data.dance import check_pairs
-from data.store.images import numbered_images
+from data.dance_files import paired, split_folders
+from data.store.picture_files import PictureFiles
 from data.store.prepared import prepare
 from data.store.remote import RemotePath, as_path, open_binary
 from settings.flag_types import frame_side, thread_count
@@ -75,11 +75,9 @@ def main() -> None:
 
 def prepare_split(root: Path, out: Path, split: str, args: argparse.Namespace) -> None:
     """Prepare the frames and the pose images of a split."""
-    folders = [root / split / f"{split}_{kind}" for kind in ("img", "label")]
-    images, poses = map(numbered_images, folders)
-    check_pairs(images, poses, folders[1])
-    for folder, pictures in zip(folders, (images, {n: poses[n] for n in images})):
-        target = out / split / folder.name
+    pair = paired(*map(PictureFiles.in_folder, split_folders(root, split)))
+    for pictures in (pair.images, pair.poses):
+        target = out / split / pictures.folder.name
         made, shards = prepare(
             pictures, target, args.frame_H, args.frame_W, args.num_workers, args.shard
         )

@@ -23,9 +23,9 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.device import Compute, choose_device
-from data.gather import gather
-from data.store.cache import decoded_frames
+from data.placement import gather_windows
 from data.store.images import read_frame
+from data.store.picture_files import PictureFiles
 from data.types import Batch, Clip, to_float
 from data.windows import epoch_starts
 from engine.evaluation.rollout import rollout, to_uint8
@@ -209,7 +209,7 @@ def loading(frames: int, height: int, width: int, scale: int) -> pd.DataFrame:
 
         def through_cache(cache: Path) -> None:
             for part in paths:
-                decoded_frames(part, 32, 64, cache)
+                PictureFiles(range(len(part)), part).frames(32, 64, cache)
 
         rows["PNGs, one by one"] = frames / seconds(from_files, device, 1)
         began = time.perf_counter()
@@ -237,7 +237,7 @@ def gather_rate(frames: int) -> float:
         count, began = 0, time.perf_counter()
         for batch in torch.from_numpy(starts).split(8):
             for _ in ("frames", "poses"):
-                gather(frames_of, steps + batch, cpu)
+                gather_windows(frames_of, steps + batch, cpu)
             count += 16 * len(batch)
             if time.perf_counter() - began > 2:
                 break

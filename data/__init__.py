@@ -1,1 +1,4 @@
-"""Datasets on disk: what lies where, what may be wrong with it, and windows and clips of it."""
+"""What lies on disk, turned into batches to train on and clips to roll out.
+
+Models, losses and scores do not belong here; decoding and caching of pictures is in `data.store`.
+"""

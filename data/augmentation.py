@@ -1,7 +1,7 @@
 """Training windows of the dance that were never filmed (`--augment`).
 
-The person is mirrored, moved and leaned before the room (`data/warp.py`). Nobody is moved who
-is cut by the border: the part that is missing would have to come along.
+The person is flipped, shifted and sheared before the background (`data/warp.py`). Nobody is
+shifted who is cut by the border: the part that is missing would have to come along.
 """
 
 import numpy as np
@@ -16,13 +16,13 @@ from data.types import Batch
 from data.warp import Warp, median_background
 
 RIGHT, DOWN = 12, 1  # pixels at most, either way
-LEAN = 2.0  # pixels at most by which head and feet move apart from the middle, either way
-TOGETHER = 4096  # frames that are compared with the room at a time
-PERSON = 40  # gray levels of difference from the room
+SHEAR = 2.0  # pixels at most by which head and feet move apart from the middle, either way
+TOGETHER = 4096  # frames that are compared with the background at a time
+PERSON = 40  # gray levels of difference from the background
 
 
 class Augmentation:
-    """Mirrors, moves and leans windows as (seed, epoch, batch) say."""
+    """Flips, shifts and shears windows as (seed, epoch, batch) say."""
 
     def __init__(
         self,
@@ -30,45 +30,42 @@ class Augmentation:
         poses: Tensor | Shards,
         training: np.ndarray,
         seed: int,
-        mirror: float = 0.5,
+        flip_prob: float = 0.5,
     ):
-        """Learn the room from the frames (N, H, W, 3) uint8 at the indices `training`.
-
-        mirror: part of the windows that are mirrored.
-        """
+        """Estimate the background from the frames (N, H, W, 3) uint8 at the indices `training`."""
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
-        room = median_background(*(x[some].cpu().numpy() for x in (frames, poses)))
-        self.room = torch.from_numpy(room / 255).permute(2, 0, 1)
+        background = median_background(*(x[some].cpu().numpy() for x in (frames, poses)))
+        self.background = torch.from_numpy(background / 255).permute(2, 0, 1)
         parts = torch.arange(len(frames)).split(TOGETHER)
-        standing = (np.abs(frames[part].cpu().numpy() - room).max(axis=-1) for part in parts)
-        self.margins = np.concatenate([_margins(person > PERSON) for person in standing], axis=1)
-        self.seed, self.mirror = seed, mirror
+        differences = (np.abs(frames[p].cpu().numpy() - background).max(axis=-1) for p in parts)
+        self.margins = np.concatenate([_margins(d > PERSON) for d in differences], axis=1)
+        self.seed, self.flip_prob = seed, flip_prob
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
-        """Return the batch with its windows moved; `batch.warp` tells how."""
-        warp = self._draw(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
-        flip = warp.mirrored[:, None, None, None, None]
+        """Return the batch with its windows warped; `batch.warp` tells how."""
+        warp = self._sample(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
+        flip = warp.flipped[:, None, None, None, None]
         poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
         return Batch(warp.frames(batch.frames), warp.conditions(poses), batch.index, warp)
 
-    def _draw(self, index: np.ndarray, epoch: int, number: int) -> Warp:
-        """Draw a move for every window of a batch; index (T, B)."""
-        H, own = self.room.shape[-2], distributed.local_shard
-        B = distributed.world_size() * index.shape[1]  # of the total batch
+    def _sample(self, index: np.ndarray, epoch: int, number: int) -> Warp:
+        """Draw a warp for every window of a batch; index (T, B)."""
+        H, own = self.background.shape[-2], distributed.local_shard
+        B = distributed.world_size() * index.shape[1]  # of the global batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
-        mirrored = own(rng.random(B) < self.mirror)
+        flipped = own(rng.random(B) < self.flip_prob)
         right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
         down = own(rng.integers(-DOWN, DOWN + 1, B))
-        lean = own(rng.uniform(-LEAN, LEAN, (B, 1))) * np.linspace(-1, 1, H)
+        shear = own(rng.uniform(-SHEAR, SHEAR, (B, 1))) * np.linspace(-1, 1, H)
         left, top, far, bottom = self.margins[:, index].min(axis=1)  # (B,) each: of any frame
-        left, far = np.where(mirrored, (far, left), (left, far))[:, :, None]
-        right = _within(np.rint(right + lean).astype(np.int64), left, far)
+        left, far = np.where(flipped, (far, left), (left, far))[:, :, None]
+        right = _within(np.rint(right + shear).astype(np.int64), left, far)
         down = _within(down, top, bottom)
-        return Warp.of(self.room, *map(torch.from_numpy, (mirrored, down, right)))
+        return Warp.of(self.background, *map(torch.from_numpy, (flipped, down, right)))
 
 
 def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-    """Keep a shift within the room on both sides; none where a side has no room at all."""
+    """Keep a shift within the space on both sides; none where a side has no space at all."""
     return np.where((back == 0) | (ahead == 0), 0, np.clip(shift, -back, ahead))
 
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-# Hues in degrees, as the lab's pose images (and the demo's) have them: the right leg goes from
-# turquoise at the hip over green to yellow-green at the toes, the left one from pink over orange
-# to yellow; the right arm is blue, the left one sky blue. Trunk and head have one color each.
+# Hues in degrees, as the pose images of the lab and of the demo have them (docs/lab.md): the right
+# leg goes from turquoise at the hip over green to yellow-green at the toes, the left one from pink
+# over orange to yellow; the right arm is blue, the left one sky blue. Trunk and head have one color
+# each.
 LEGS = (-14.0, 174.0)  # a hue h and its partner add up to their sum
 LEFT_ARM = (180.0, 208.5)
 RIGHT_ARM = (208.5, 236.0)

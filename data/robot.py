@@ -1,29 +1,29 @@
 """The robot data: sequences of frames with what the robot was told to do and where it was.
 
-Layout on disk: README, "The robot system". Dimensions: T frames, K = 7 numbers of a condition.
+Layout on disk: docs/robot.md. Dimensions: T frames, K = 7 numbers of a condition.
 
 The condition of frame t is row t − 1 of both CSVs: the command that leads from frame t − 1 to
-frame t, and where the arm was when it was given. Frame 0 has none, and zeros stand there.
+frame t, and where the arm was when it was given. Frame 0 has none: its condition is zeros.
 """
 
-import contextlib
 import csv
 import hashlib
+import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from core import distributed
 from core.errors import UserError
+from core.files import open_regular
 from core.randomness import Stream, numpy_generator
-from data.gather import as_images, decode, gather, place
-from data.store.images import numbered_folders, numbered_images, open_image
+from data.placement import as_images, frames_of, gather_windows, place
+from data.store.images import numbered_folders, numbered_images
+from data.store.picture_files import PictureFiles
 from data.types import Batch, Clip
 from data.windows import data_fraction
 
@@ -37,56 +37,76 @@ class Sequences:
     """The sequences of a split, in the order of their numbers, laid end to end."""
 
     folders: list[Path]
-    images: list[Path]  # of all sequences
+    images: PictureFiles  # of all sequences
     conditions: np.ndarray  # (frames, K) float32, of all sequences
     lengths: np.ndarray  # (sequences,) frames of each
     starts: np.ndarray  # (sequences,) index of each one's frame 0
+    content: str  # digest of folder names and CSVs
 
     def __len__(self) -> int:
         return len(self.folders)
+
+    def require(self, length: int, why: str) -> None:
+        """Raise UserError for a sequence of fewer than `length` frames, which `why` asks for."""
+        for folder, frames in zip(self.folders, self.lengths):
+            if frames < length:
+                raise UserError(f"{folder} has {frames} frames, {why} needs {length}")
 
 
 def sequence_folders(root: Path, split: str) -> list[Path]:
     """List `split/traj_A_to_B/N` in the order of A, B and N. Raises UserError where none is."""
     if not root.is_dir():
         raise UserError(f"--DR {root}: no such folder")
-    place = root / split
-    if not place.is_dir():
-        raise UserError(f"no folder {place}: check --DR (layout in the README, 'The robot system')")
+    parent = root / split
+    if not parent.is_dir():
+        raise UserError(f"no folder {parent}: check --DR (layout in docs/robot.md)")
     trajectories = sorted(
         (tuple(map(int, match.groups())), folder)
-        for folder in place.iterdir()
+        for folder in parent.iterdir()
         if (match := _TRAJECTORY.fullmatch(folder.name)) and folder.is_dir()
     )
     folders = [f for _, folder in trajectories for f in numbered_folders(folder).values()]
     if not folders:
         raise UserError(
-            f"no sequences in {place}: expected such as {place / 'traj_0_to_255' / '0'}"
+            f"no sequences in {parent}: expected such as {parent / 'traj_0_to_255' / '0'}"
         )
     return folders
 
 
-def read_sequences(root: Path, split: str, at_least: int, why: str) -> Sequences:
-    """Read which frames a split has, and its CSVs.
+def read_sequences(root: Path, split: str) -> Sequences:
+    """List the frames of a split and read its CSVs.
 
-    Raises UserError naming the file for a missing frame, for a CSV that is short, ragged or not
-    of numbers, and for a sequence of fewer than `at_least` frames, which `why` asks for.
+    Raises UserError naming the file for a missing frame, and for a CSV that is short, ragged or
+    not of numbers.
     """
     folders = sequence_folders(root, split)
-    frames, conditions = zip(*(_read_sequence(f, at_least, why) for f in folders))
+    content = hashlib.sha256()
+    images, conditions = [], []
+    for folder in folders:
+        content.update(f"{folder.relative_to(root).as_posix()}\n".encode())
+        tables = [_read_bytes(folder / name) for name, _ in (ACTIONS, POSITIONS)]
+        for table in tables:
+            content.update(table)
+        frames, causes = _sequence_of(folder, *tables)
+        images += frames
+        conditions.append(causes)
     lengths = np.array([len(c) for c in conditions])
     return Sequences(
         folders,
-        [path for paths in frames for path in paths],
+        PictureFiles(np.arange(len(images)), images),
         np.concatenate(conditions),
         lengths,
         np.concatenate([[0], np.cumsum(lengths)[:-1]]),
+        content.hexdigest()[:16],
     )
 
 
-def _read_sequence(folder: Path, at_least: int, why: str) -> tuple[list[Path], np.ndarray]:
-    """Return the frames of a sequence and their conditions (T, K) float32."""
-    actions, positions = (_read_numbers(folder / name, n) for name, n in (ACTIONS, POSITIONS))
+def _sequence_of(folder: Path, *tables: bytes) -> tuple[list[Path], np.ndarray]:
+    """Return the frames of a folder and their conditions (T, K) float32, from its two CSVs."""
+    actions, positions = (
+        _numbers_of(table, folder / name, columns)
+        for table, (name, columns) in zip(tables, (ACTIONS, POSITIONS))
+    )
     frames = numbered_images(folder)
     length = max(len(actions), len(positions), max(frames) + 1)
     for number in range(length):
@@ -97,20 +117,25 @@ def _read_sequence(folder: Path, at_least: int, why: str) -> tuple[list[Path], n
     for (name, _), rows in ((ACTIONS, actions), (POSITIONS, positions)):
         if len(rows) < length:
             raise UserError(f"{folder / name} has {len(rows)} rows for {length} frames")
-    if length < at_least:
-        raise UserError(f"{folder} has {length} frames, {why} needs {at_least}")
     causes = np.concatenate([actions, positions], axis=1, dtype=np.float32)
     return list(frames.values()), np.concatenate([np.zeros_like(causes[:1]), causes[:-1]])
 
 
-def _read_numbers(path: Path, columns: int) -> np.ndarray:
-    """Read a CSV of finite numbers without a header: (rows, columns) float64."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({reason})") from None
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _numbers_of(table: bytes, path: Path, columns: int) -> np.ndarray:
+    """Parse a CSV of finite numbers without a header: (rows, columns) float64."""
+    try:
+        lines = io.StringIO(table.decode(), newline="")
+        rows = [row for row in csv.reader(lines) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
     for number, row in enumerate(rows, 1):
         if len(row) != columns:
             raise UserError(f"{path}, row {number}: {len(row)} columns instead of {columns}")
@@ -137,46 +162,44 @@ def random_windows(
     return which, rng.integers(0, lengths[which] - length + 1)
 
 
-class Dataset_Robot(Dataset):
-    """Sequences in the lab's layout: item i is `(frames, conditions)`.
+class RobotData:
+    """A robot data set. Nothing is read before it is asked for, and nothing twice.
 
-    frames (seq_len, 3, H, W) as `transform` returns them for PIL images in RGB; conditions
-    (seq_len, 7). In mode `train` item i is a random window of a random sequence, drawn from
-    (seed, epoch, i); `epoch` may be set between epochs. In `validate` and `test` it is the
-    beginning of the i-th sequence. Pictures are decoded on every access; training here goes
-    through `RobotWindows` and its cache instead.
+    `settings` give the place (`DR`), the frame size, the cache, and the lengths of windows and
+    clips. Raises UserError where the data are not as docs/robot.md says.
     """
 
-    def __init__(
-        self,
-        root: str,
-        transform: Callable,
-        mode: str = "train",
-        seq_len: int = 12,
-        seed: int = 0,
-        epoch: int = 0,
-    ):
-        if mode not in SPLITS:
-            raise ValueError(f"mode must be one of {', '.join(SPLITS)}, not {mode!r}")
-        self.sequences = read_sequences(Path(root), mode, seq_len, f"seq_len {seq_len}")
-        self.transform, self.mode, self.seq_len = transform, mode, seq_len
-        self.seed, self.epoch = seed, epoch
+    def __init__(self, settings):
+        self.settings = settings
+        self._splits: dict[str, Sequences] = {}
 
-    def __len__(self) -> int:
-        return len(self.sequences)
+    def sequences(self, split: str) -> Sequences:
+        """Return the sequences of train, validate or test."""
+        if split not in self._splits:
+            self._splits[split] = read_sequences(Path(self.settings.DR), split)
+        return self._splits[split]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index, first = index % len(self), 0
-        if self.mode == "train":
-            rng = numpy_generator(self.seed, Stream.WINDOWS, self.epoch, index)
-            index = rng.integers(len(self))
-            first = rng.integers(0, self.sequences.lengths[index] - self.seq_len + 1)
-        first += self.sequences.starts[index]
-        window = slice(first, first + self.seq_len)
-        frames = [self.transform(open_image(path)) for path in self.sequences.images[window]]
-        return torch.stack(frames), torch.from_numpy(self.sequences.conditions[window].copy())
+    def training_windows(self, device: torch.device) -> "RobotWindows":
+        """Return what to train on."""
+        return RobotWindows(self.settings, device, self)
+
+    def digest(self) -> str:
+        """Return what tells one training set from another: a digest of its sequences and CSVs."""
+        return self.sequences("train").content
+
+    def clips(self, split: str, first: int | None = None) -> list[Clip]:
+        """Return the first `n_eval` frames of every sequence of a split, or of the `first`."""
+        length = self.settings.n_eval
+        sequences = self.sequences(split)
+        sequences.require(length, f"--n_eval {length}")
+        frames = frames_of(sequences.images, self.settings)
+        clips = []
+        for folder, start in zip(sequences.folders[:first], sequences.starts):
+            here = slice(start, start + length)
+            conditions = torch.from_numpy(sequences.conditions[here])
+            name = f"{folder.parent.name}_{folder.name}"
+            clips.append(Clip(name, as_images(frames[here]), conditions, self.settings.n_past))
+        return clips
 
 
 class RobotWindows:
@@ -185,12 +208,14 @@ class RobotWindows:
     An epoch has `epoch_size` batches.
     """
 
-    def __init__(self, settings, device: torch.device):
+    def __init__(self, settings, device: torch.device, data: RobotData | None = None):
+        """data: where the sequences are read already."""
         self.settings, self.device = settings, device
         self.length = settings.train_vi_len
+        self.sequences = (data or RobotData(settings)).sequences("train")
         asked = f"--n_past {settings.n_past} --n_future {settings.n_future}"
-        self.sequences = read_sequences(Path(settings.DR), "train", self.length, asked)
-        self.frames = place(decode(settings, self.sequences.images), device)
+        self.sequences.require(self.length, asked)
+        self.frames = place(frames_of(self.sequences.images, settings), device)
         self.conditions = torch.from_numpy(self.sequences.conditions).to(device)
 
     def batches_in(self, epoch: int) -> int:
@@ -201,7 +226,7 @@ class RobotWindows:
         """Yield the batches of the epoch from number `first` on: this process's part of each.
 
         They are drawn from (seed, epoch) alone. The parts of all processes, joined, are what one
-        process with the same total batch gets.
+        process with the same global batch gets.
         """
         settings, sequences = self.settings, self.sequences
         global_batch_size = distributed.world_size() * settings.batch_size
@@ -217,35 +242,6 @@ class RobotWindows:
         steps = torch.arange(self.length)[:, None]
         for batch in starts.split(global_batch_size)[first:]:
             index = steps + distributed.local_shard(batch)  # (T, B): time leads, as the model works
-            frames = gather(self.frames, index.to(self.frames.device), self.device)
+            frames = gather_windows(self.frames, index.to(self.frames.device), self.device)
             index = index.to(self.device)
             yield Batch(frames, self.conditions[index].transpose(0, 1), index)
-
-
-def robot_data_digest(settings) -> str:
-    """Return what tells one training set from another: a digest of its sequences and CSVs."""
-    root = Path(settings.DR)
-    digest = hashlib.sha256()
-    for folder in sequence_folders(root, "train"):
-        digest.update(f"{folder.relative_to(root).as_posix()}\n".encode())
-        for name, _ in (ACTIONS, POSITIONS):
-            with contextlib.suppress(OSError):  # what is missing is told when it is read
-                digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def robot_clips(settings, split: str, first: int | None = None) -> list[Clip]:
-    """Return the first `n_eval` frames of every sequence of a split, or of the `first`, in order.
-
-    Raises UserError as `read_sequences` does.
-    """
-    length = settings.n_eval
-    sequences = read_sequences(Path(settings.DR), split, length, f"--n_eval {length}")
-    frames = decode(settings, sequences.images)
-    clips = []
-    for folder, start in zip(sequences.folders[:first], sequences.starts):
-        here = slice(start, start + length)
-        conditions = torch.from_numpy(sequences.conditions[here])
-        name = f"{folder.parent.name}_{folder.name}"
-        clips.append(Clip(name, as_images(frames[here]), conditions, settings.n_past))
-    return clips

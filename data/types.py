@@ -20,24 +20,24 @@ class Batch(NamedTuple):
     frames: Tensor  # (B, T, C, H, W) float32 in [0, 1]
     conditions: Tensor  # (B, T, …) float32
     index: Tensor | None = None  # (T, B) int64, which frames of the training set these are
-    warp: Warp | None = None  # how they were moved from where the training set has them
+    warp: Warp | None = None  # how they differ from the frames of the training set
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sequence to roll out. `frames` may hold the known frames alone, as in a test set."""
+    """What is rolled out. `frames` may hold the context frames alone, as in a test set."""
 
     name: str
     frames: Tensor  # (n_past or T, C, H, W) uint8
     conditions: Tensor  # (T, …) uint8 pictures, or float32
-    n_past: int = 1  # known frames; the others are to be predicted
+    n_past: int = 1  # context frames; the others are to be predicted
 
     def __len__(self) -> int:
         return len(self.conditions)
 
     @property
     def has_truth(self) -> bool:
-        """True where every frame is known, so that a prediction can be scored."""
+        """True where every frame is there, so that a prediction can be scored."""
         return len(self.frames) == len(self.conditions)
 
 

@@ -1,6 +1,7 @@
 """Which frames form the windows of an epoch: index arithmetic, no pictures.
 
-A segment is a range of frame indices with no cut inside; windows never leave their segment.
+A recording is a range of frame indices with no cut inside, or what the holdout leaves of one;
+windows never leave their recording.
 """
 
 from collections.abc import Iterable
@@ -9,16 +10,16 @@ import numpy as np
 
 from core.randomness import Stream, numpy_generator
 
-Segment = tuple[int, int]  # first index, one past the last
+Recording = tuple[int, int]  # first index, one past the last
 
 
-def segments(
+def split_into_recordings(
     numbers: np.ndarray, cuts: Iterable[int] = (), holdout: tuple[int, int] | None = None
-) -> list[Segment]:
+) -> list[Recording]:
     """Split frames, given by their rising numbers, where two neighbors do not belong together.
 
     That is at a gap in the numbers, at each cut (the number that begins a new recording), and
-    around the held-out numbers [A, B), which form no segment.
+    around the holdout [A, B) of numbers, which is left out.
     """
     begins = np.flatnonzero((np.diff(numbers) != 1) | np.isin(numbers[1:], list(cuts))) + 1
     edges = {0, len(numbers), *begins.tolist()}
@@ -27,21 +28,21 @@ def segments(
     return [(a, b) for a, b in zip(edges, edges[1:]) if not (first <= a and b <= last)]
 
 
-def fixed_starts(parts: list[Segment], length: int) -> np.ndarray:
-    """Return the first indices of windows laid end to end in every segment (the lab's way)."""
-    starts = [np.arange(a, b - length + 1, length) for a, b in parts]
+def fixed_starts(recordings: list[Recording], length: int) -> np.ndarray:
+    """Return the first indices of windows laid end to end in every recording (docs/lab.md)."""
+    starts = [np.arange(a, b - length + 1, length) for a, b in recordings]
     return np.concatenate(starts) if starts else np.empty(0, np.int64)
 
 
 def shifted_starts(
-    parts: list[Segment], length: int, windows: int, rng: np.random.Generator
+    recordings: list[Recording], length: int, windows: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return `windows` first indices with random starts that together cover every segment.
+    """Return `windows` first indices with random starts that together cover every recording.
 
-    Each segment is tiled end to end from a random offset below `length`; what the offsets cost
-    is made up by windows at random places. Needs a segment of at least `length` frames.
+    Each recording is tiled end to end from a random offset below `length`; what the offsets cost
+    is made up by windows at random places. Needs a recording of at least `length` frames.
     """
-    long_enough = [(a, b) for a, b in parts if b - a >= length]
+    long_enough = [(a, b) for a, b in recordings if b - a >= length]
     tiles = []
     for a, b in long_enough:
         offset = rng.integers(min(length, b - a - length + 1))
@@ -54,7 +55,7 @@ def shifted_starts(
 
 
 def epoch_starts(
-    parts: list[Segment], length: int, windows: int, *, fixed: bool, seed: int, epoch: int
+    recordings: list[Recording], length: int, windows: int, *, fixed: bool, seed: int, epoch: int
 ) -> np.ndarray:
     """Return the first index of every window of an epoch, in a shuffled order from (seed, epoch).
 
@@ -62,14 +63,14 @@ def epoch_starts(
     """
     rng = numpy_generator(seed, Stream.WINDOWS, epoch)
     if fixed:
-        return rng.permutation(fixed_starts(parts, length)[:windows])
-    return rng.permutation(shifted_starts(parts, length, windows, rng))
+        return rng.permutation(fixed_starts(recordings, length)[:windows])
+    return rng.permutation(shifted_starts(recordings, length, windows, rng))
 
 
-def truncate(parts: list[Segment], frames: int) -> list[Segment]:
-    """Keep the first `frames` frames of the segments."""
+def truncate(recordings: list[Recording], frames: int) -> list[Recording]:
+    """Keep the first `frames` frames of the recordings."""
     kept = []
-    for a, b in parts:
+    for a, b in recordings:
         b = min(b, a + frames)
         frames -= b - a
         if b > a:

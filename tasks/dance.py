@@ -4,16 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from core.device import Compute
 from core.errors import UserError
-from data.dance import (
-    DanceWindows,
-    training_data_digest,
-    training_frames,
-    validation_clips,
-)
+from data.dance import DanceData, DanceWindows
 from data.types import Clip
 from engine.checkpoints import checkpoint as files
 from engine.checkpoints.checkpoint import Checkpoint
@@ -30,6 +26,10 @@ class DanceTask(Task):
 
     name = "cvae"
     model: CVAE
+
+    def __init__(self, settings: Settings, model: CVAE | None = None):
+        super().__init__(settings, model)
+        self.data = DanceData(settings)
 
     # ------------------------------------------------------------------- model
 
@@ -71,17 +71,17 @@ class DanceTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> DanceWindows:
-        return DanceWindows(self.settings, device)
+        return self.data.training_windows(device)
 
     def data_digest(self) -> str:
-        return training_data_digest(self.settings)
+        return self.data.digest()
 
     def validation_sets(self) -> dict[str, list[Clip]]:
-        return validation_clips(self.settings)
+        return self.data.validation_clips()
 
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Copying frame 0 and the nearest pose: printed, the second for the log as well."""
-        baselines = baseline_scores(sets, self.settings)
+        baselines = baseline_scores(sets, self.data.training_frames())
         print_baselines(baselines)
         return {
             f"{name}_nearest_pose_psnr": found["nearest pose"]
@@ -105,12 +105,13 @@ class DanceTask(Task):
         print(f"{path}: {', '.join(files.LAB_KEYS)}")
 
 
-def baseline_scores(sets: dict[str, list[Clip]], settings: Settings) -> dict[str, dict]:
+def baseline_scores(
+    sets: dict[str, list[Clip]], train: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, dict]:
     """Return, for every set, the mean PSNR in dB of copying frame 0 and of the nearest pose.
 
-    The second needs training frames to look in, and is left out where there are none.
+    The second needs training frames and poses to look in, and is left out where there are none.
     """
-    train = training_frames(settings)
     found = {}
     for name, clips in sets.items():
         found[name] = {"copy first": mean_psnr(clips, map(copy_last, clips))}

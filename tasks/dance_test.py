@@ -11,7 +11,6 @@ from torch import Tensor
 from core import distributed
 from core.device import Compute
 from core.files import atomic_write
-from data.dance import test_clips, training_frames, validation_clips
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_results_folder
@@ -44,7 +43,7 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     task: a `tasks.dance.DanceTask` whose model has the weights of the checkpoint.
     """
     settings, folder = task.settings, Path(task.settings.save_root)
-    clips = distributed.local_main_process_first(partial(clips_of, settings))
+    clips = distributed.local_main_process_first(partial(clips_of, task))
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
@@ -68,12 +67,12 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         rows = sum(len(predicted) for predicted in predictions)
         written += f", submission.csv with {rows} rows"
     print(f"{folder}: {written}")
-    scores = score_clips(clips, predictions, settings, folder)
+    scores = score_clips(task, clips, predictions, folder)
     show_clips(clips, predictions, scores, about_test(checkpoint.path, settings), settings)
 
 
 def score_clips(
-    clips: Sequence[Clip], predictions: Sequence[Tensor], settings: Settings, folder: Path
+    task, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
 ) -> dict[str, Scores]:
     """Score the clips whose true frames are known: tables, printed and as CSV."""
     known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
@@ -90,10 +89,10 @@ def score_clips(
         },
         index=pd.Index([s.name for s in scores], name="sequence"),
     )
-    if (train := training_frames(settings)) is not None:
+    if (train := task.data.training_frames()) is not None:
         nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip, _ in known]
         summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]
-    is_test = settings.split == "test"
+    is_test = task.settings.split == "test"
     rows = {name: kaggle_summary(summary[name].tolist(), is_test) for name in summary}
     summary = pd.concat([summary, pd.DataFrame(rows).rename_axis("sequence")])
 
@@ -131,11 +130,11 @@ def show_clips(
     leave_results(folder, rollouts, figures, page=page)
 
 
-def clips_of(settings: Settings) -> list[Clip]:
+def clips_of(task) -> list[Clip]:
     """Return the sequences of `--split`."""
-    if settings.split == "test":
-        return test_clips(settings)
-    return [clip for clips in validation_clips(settings).values() for clip in clips]
+    if task.settings.split == "test":
+        return task.data.test_clips()
+    return [clip for clips in task.data.validation_clips().values() for clip in clips]
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:

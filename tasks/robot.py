@@ -6,7 +6,7 @@ import torch
 
 from core.device import Compute
 from core.errors import UserError
-from data.robot import RobotWindows, robot_clips, robot_data_digest
+from data.robot import RobotData, RobotWindows
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.evaluation.scoring import copy_last, mean_psnr
@@ -21,6 +21,10 @@ class RobotTask(Task):
 
     name = "svg"
     model: SVG
+
+    def __init__(self, settings: Settings, model: SVG | None = None):
+        super().__init__(settings, model)
+        self.data = RobotData(settings)
 
     # ------------------------------------------------------------------- model
 
@@ -40,14 +44,14 @@ class RobotTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> RobotWindows:
-        return RobotWindows(self.settings, device)
+        return self.data.training_windows(device)
 
     def data_digest(self) -> str:
-        return robot_data_digest(self.settings)
+        return self.data.digest()
 
     def validation_sets(self) -> dict[str, list[Clip]]:
         first = self.settings.val_sequences or None
-        return {"validate": robot_clips(self.settings, "validate", first)}
+        return {"validate": self.data.clips("validate", first)}
 
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Copying the last context frame, which is in the log beside every score already."""

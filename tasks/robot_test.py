@@ -10,7 +10,6 @@ from tqdm import tqdm
 from core import distributed
 from core.device import Compute
 from core.files import atomic_write
-from data.robot import robot_clips
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_results_folder
@@ -38,7 +37,7 @@ def sample_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     """
     settings, folder = task.settings, Path(task.settings.save_root)
     split = "test" if settings.split == "test" else "validate"
-    clips = distributed.local_main_process_first(partial(robot_clips, settings, split))
+    clips = distributed.local_main_process_first(partial(task.data.clips, split))
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )

@@ -1,4 +1,4 @@
-"""What is made of windows that were filmed: mirrored, moved, leaned; and strays."""
+"""What is made of windows that were filmed: flipped, shifted, sheared; and swapped context."""
 
 import numpy as np
 import pytest
@@ -18,22 +18,22 @@ CPU = torch.device("cpu")
 B, T, H, W = 3, 2, 32, 64
 
 
-def room_and_frames() -> tuple[torch.Tensor, torch.Tensor]:
-    """A room that differs from place to place, and frames with something before it."""
+def background_and_frames() -> tuple[torch.Tensor, torch.Tensor]:
+    """A background that differs from place to place, and frames with a foreground."""
     generator = torch.Generator().manual_seed(0)
-    room = 0.4 + 0.2 * torch.rand(3, H, W, generator=generator)
-    frames = room.repeat(B, T, 1, 1, 1)
+    background = 0.4 + 0.2 * torch.rand(3, H, W, generator=generator)
+    frames = background.repeat(B, T, 1, 1, 1)
     frames[:, :, :, 10:20, 20:30] = 0.05  # opaque
     frames[:, :, :, 20:24, 18:34] -= 0.04  # a shadow
-    return room, frames
+    return background, frames
 
 
-def some_warp(room: torch.Tensor) -> Warp:
+def some_warp(background: torch.Tensor) -> Warp:
     right = torch.stack([torch.full((H,), 7), torch.arange(H) // 4 - 4, torch.zeros(H).long()])
-    return Warp.of(room, torch.tensor([True, False, False]), torch.tensor([1, -2, 0]), right)
+    return Warp.of(background, torch.tensor([True, False, False]), torch.tensor([1, -2, 0]), right)
 
 
-# --------------------------------------------------------------------- mirroring
+# ---------------------------------------------------------------------- flipping
 
 
 def mirrored_body(joints: np.ndarray) -> np.ndarray:
@@ -81,57 +81,58 @@ def test_trunk_and_blank_keep_their_color_and_swapping_twice_is_nothing():
     torch.testing.assert_close(twice, leg)
 
 
-# ----------------------------------------------------------------------- moving
+# ---------------------------------------------------------------------- warping
 
 
-def test_moving_is_that_of_a_slow_reference():
-    """Pixel by pixel: the opaque keeps its color, the rest its difference from the room."""
-    room, frames = room_and_frames()
-    mirrored, down = [True, False, False], [1, -2, 0]
-    moved = some_warp(room).frames(frames)
+def test_a_warp_is_that_of_a_slow_reference():
+    """Pixel by pixel: the opaque keeps its color, the rest its difference from the background."""
+    background, frames = background_and_frames()
+    flipped, down = [True, False, False], [1, -2, 0]
+    moved = some_warp(background).frames(frames)
     for b in range(B):
         for y in range(H):
             for x in range(W):
                 right = [7, y // 4 - 4, 0][b]
                 column = x - right
-                column = W - 1 - column if mirrored[b] else column
+                column = W - 1 - column if flipped[b] else column
                 row = y - down[b]
-                expected = room[:, y, x]
+                expected = background[:, y, x]
                 if 0 <= row < H and 0 <= column < W:
-                    here, behind = frames[b, 0, :, row, column], room[:, row, column]
+                    here, behind = frames[b, 0, :, row, column], background[:, row, column]
                     opacity = min(1.0, float((here - behind).abs().max()) / OPAQUE)
-                    expected = here + (1 - opacity) * (room[:, y, x] - behind)
+                    expected = here + (1 - opacity) * (background[:, y, x] - behind)
                 torch.testing.assert_close(moved[b, 0, :, y, x], expected)
 
 
-def test_moving_back_undoes_it_wherever_something_was_moved():
-    room, frames = room_and_frames()
-    warp = some_warp(room)
+def test_a_warp_back_undoes_it_wherever_something_was_moved():
+    background, frames = background_and_frames()
+    warp = some_warp(background)
     back, known = warp.back(warp.frames(frames))
     known = known.expand_as(frames)
-    opaque = ((frames - room).abs() >= OPAQUE).all(dim=2, keepdim=True) | (frames == room)
+    difference = (frames - background).abs()
+    opaque = (difference >= OPAQUE).all(dim=2, keepdim=True) | (difference == 0)
     torch.testing.assert_close(back[known & opaque], frames[known & opaque])
     assert (back - frames)[known].abs().max() < 0.025  # a shadow is a little opaque
     assert not known[0].all()
     assert known[2].all()
 
 
-def test_conditions_move_with_the_frames():
-    room, _ = room_and_frames()
-    warp = some_warp(torch.ones_like(room))  # a white room: there is nothing but what stands in it
+def test_conditions_are_warped_with_the_frames():
+    background, _ = background_and_frames()
+    warp = some_warp(torch.ones_like(background))  # white: nothing but foreground
     pictures = torch.ones(B, T, 3, H, W)
     pictures[:, :, 1:, 8:20, 20:24] = 0.0
     torch.testing.assert_close(warp.conditions(pictures), warp.frames(pictures))
 
 
-def test_the_room_is_what_is_seen_when_nobody_stands_there():
+def test_the_background_is_what_is_seen_when_nobody_stands_there():
     generator = np.random.default_rng(0)
-    room = generator.integers(100, 200, (H, W, 3), dtype=np.uint8)
-    frames, conditions = np.tile(room, (9, 1, 1, 1)), np.full((9, H, W, 3), 255, np.uint8)
+    background = generator.integers(100, 200, (H, W, 3), dtype=np.uint8)
+    frames, conditions = np.tile(background, (9, 1, 1, 1)), np.full((9, H, W, 3), 255, np.uint8)
     for n, x in enumerate([10] * 6 + [40, 50, 60]):  # the median has somebody in it at x = 10
         frames[n, 8:24, x - 2 : x + 3] = 0
         conditions[n, 9:23, x] = 0
-    np.testing.assert_array_equal(median_background(frames, conditions), room)
+    np.testing.assert_array_equal(median_background(frames, conditions), background)
 
 
 # ----------------------------------------------------------------- augmentation
@@ -159,12 +160,12 @@ def test_nobody_leaves_the_picture_and_who_is_cut_is_not_moved():
     assert len(seen) > 5
 
 
-def test_the_part_that_is_mirrored_is_a_flag(dance_root, settings):
+def test_the_part_that_is_flipped_is_a_flag(dance_root, settings):
     flags = {"DR": str(dance_root), "train_vi_len": 2, "batch_size": 15, "augment": True}
     parts = []
     for mirror in (0.0, 0.5, 1.0):
         data = DanceWindows(settings(**flags, mirror=mirror), CPU)
-        parts.append(np.mean([float(b.warp.mirrored.float().mean()) for b in data.batches(0)]))
+        parts.append(np.mean([float(b.warp.flipped.float().mean()) for b in data.batches(0)]))
     assert parts[::2] == [0, 1]
     assert 0.1 < parts[1] < 0.9
 
@@ -186,11 +187,11 @@ def test_windows_are_augmented_by_seed_epoch_and_batch(dance_root, settings):
 
 def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
     """A prediction that hits the moved frame is kept as the frame itself."""
-    room, frames = room_and_frames()
+    background, frames = background_and_frames()
     pixels = (frames[:, 0] * 255).round().byte().permute(0, 2, 3, 1)
     replay = PredictionBuffer(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
     index = torch.tensor([[0, 1, 2], [3, 4, 5]])  # (T, B)
-    warp = some_warp(room)
+    warp = some_warp(background)
     batch = Batch(warp.frames(frames), warp.frames(frames), index, warp)
     replay.keep(batch, batch.frames[:, 1:], torch.tensor(True))
     known = warp.returns[:, 0, 0, :, :, None].expand_as(pixels)
@@ -198,7 +199,7 @@ def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
     assert (replay.frames[3:][~known] == 0).all()  # what left the picture stays as it was
 
 
-# ----------------------------------------------------------------------- strays
+# -------------------------------------------------------------- swapped context
 
 
 def test_a_stray_window_draws_from_the_frame_of_another():

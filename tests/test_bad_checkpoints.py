@@ -152,11 +152,20 @@ CONTENTS = {  # what becomes of its content, and a word of what is said
     "a begun epoch in a list": (entry("epoch_metrics", value=[1]), "epoch_metrics"),
     "a begun epoch of minus one": (entry("epoch_metrics", "batches", value=-1), "epoch_metrics"),
     "a begun epoch of no time": (entry("epoch_metrics", "seconds", value=0.0), "epoch_metrics"),
-    "a sum of many": (entry("epoch_metrics", "metrics", "loss", value=torch.ones(3)), "epoch_metrics"),
+    "a sum of many": (
+        entry("epoch_metrics", "metrics", "loss", value=torch.ones(3)),
+        "epoch_metrics",
+    ),
     "a sum missing": (lambda c: c["epoch_metrics"]["metrics"].pop("skipped"), "epoch_metrics"),
     "a schedule of words": (entry("epoch_metrics", "scheduled", "lr", value="x"), "epoch_metrics"),
-    "a replay in float": (entry("prediction_buffer", value=lambda r: r.float()), "prediction_buffer"),
-    "a replay in a list": (entry("prediction_buffer", value=lambda r: r.tolist()), "prediction_buffer"),
+    "a replay in float": (
+        entry("prediction_buffer", value=lambda r: r.float()),
+        "prediction_buffer",
+    ),
+    "a replay in a list": (
+        entry("prediction_buffer", value=lambda r: r.tolist()),
+        "prediction_buffer",
+    ),
 }
 
 
@@ -192,7 +201,10 @@ CONTINUATIONS = {  # what only a continued training reads
     "a step that is no tensor": (entry("optimizer", "state", 0, "step", value=3), "step"),
     "states in a list": (entry("optimizer", "state", value=[]), "optimizer"),
     "states of others": (entry("optimizer", "state", value={10**9: {}}), "optimizer"),
-    "a replay of other frames": (entry("prediction_buffer", value=lambda r: r[:5]), "prediction_buffer"),
+    "a replay of other frames": (
+        entry("prediction_buffer", value=lambda r: r[:5]),
+        "prediction_buffer",
+    ),
 }
 
 

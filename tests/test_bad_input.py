@@ -224,7 +224,9 @@ def test_a_folder_whose_name_is_not_text_trains_and_goes_on(root, tmp_path):
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ],
 )
-@pytest.mark.parametrize("where", ["engine.training.run.Run.train_step", "data.store.cache.decode"])
+@pytest.mark.parametrize(
+    "where", ["engine.training.run.Run.train_step", "data.store.cache.decode_pictures"]
+)
 def test_out_of_memory_names_the_flags_that_help(root, monkeypatch, error, where):
     def fail(*_, **__):
         raise error

@@ -14,7 +14,7 @@ from PIL import Image
 
 import Tester
 import Trainer
-from data.store import cache
+from tests.conftest import decoded_frames
 from tests.hostile import call, contents, rollout_flags, trainer_flags, writing_only_in
 
 # ------------------------------------------------------------- places to write to
@@ -146,21 +146,21 @@ CACHES = {  # what is done to a cache file
 
 @pytest.mark.parametrize("case", CACHES)
 def test_a_spoilt_cache_is_not_trusted(pictures, tmp_path, case):
-    true = cache.decoded_frames(pictures, 12, 12, tmp_path / "cache").copy()
+    true = decoded_frames(pictures, 12, 12, tmp_path / "cache").copy()
     (file,) = (tmp_path / "cache").rglob("*.npy")
     CACHES[case](file)
-    assert np.array_equal(cache.decoded_frames(pictures, 12, 12, tmp_path / "cache"), true)
+    assert np.array_equal(decoded_frames(pictures, 12, 12, tmp_path / "cache"), true)
 
 
 def test_a_cache_folder_that_leads_elsewhere_is_not_written_to(pictures, tmp_path, capsys):
     places, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
-    true = cache.decoded_frames(pictures, 12, 12, places).copy()
+    true = decoded_frames(pictures, 12, 12, places).copy()
     (folder,) = places.iterdir()
     shutil.rmtree(folder)
     elsewhere.mkdir()
     (elsewhere / "0-12x12.npy").write_text("precious")
     folder.symlink_to(elsewhere)
-    assert np.array_equal(cache.decoded_frames(pictures, 12, 12, places), true)
+    assert np.array_equal(decoded_frames(pictures, 12, 12, places), true)
     assert [path.name for path in elsewhere.iterdir()] == ["0-12x12.npy"]
     assert "is a link" in capsys.readouterr().err
 
@@ -180,5 +180,5 @@ def test_pictures_that_are_links_are_read(root, tmp_path):
     Image.new("RGB", (16, 16), (9, 8, 7)).save(real)
     (root / "val/val_img/2.png").unlink()
     (root / "val/val_img/2.png").symlink_to(real)
-    found = cache.decoded_frames([root / "val/val_img/2.png"], 12, 12)
+    found = decoded_frames([root / "val/val_img/2.png"], 12, 12)
     assert (found == (9, 8, 7)).all()

@@ -17,14 +17,13 @@ import data.store.shards
 import prepare
 from core.errors import UserError
 from data.augmentation import Augmentation
-from data.store.cache import decoded_frames
 from data.store.images import read_frame
 from data.store.shards import Shards
 from data.types import Batch, Clip
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
 from engine.checkpoints import checkpoint
 from engine.training.prediction_buffer import check_memory
-from tests.conftest import TINY_WIDTHS
+from tests.conftest import TINY_WIDTHS, decoded_frames
 from tests.scripts import TINY, join, start, train
 from tests.test_resume import same
 
@@ -135,7 +134,7 @@ def test_augmentation_learns_the_same_from_shards(settings, dance_root):
     sets = [data.frames, data.poses]
     parts = [Shards([x[:25].numpy(), x[25:].numpy()]) for x in sets]
     one, other = (Augmentation(*x, np.arange(60), 0) for x in (sets, parts))
-    assert torch.equal(one.room, other.room)
+    assert torch.equal(one.background, other.background)
     assert np.array_equal(one.margins, other.margins)
 
 

@@ -13,7 +13,7 @@ from torchvision import transforms
 
 import data.store.shards
 from core.errors import UserError
-from data.store.cache import decoded_frames, default_cache_dir
+from data.store.cache import default_cache_dir
 from data.store.images import open_image, read_frame
 from dataloader import (
     DanceWindows,
@@ -22,6 +22,7 @@ from dataloader import (
     training_frames,
     validation_clips,
 )
+from tests.conftest import decoded_frames
 
 test_clips.__test__ = False  # a function of the project, not a test to collect
 CPU = torch.device("cpu")
@@ -378,7 +379,7 @@ def batches_of(settings, epoch=0):
 def test_batches_hold_consecutive_frames_with_their_poses(settings, coded_root, fixed):
     chosen = settings(DR=str(coded_root), train_vi_len=4, batch_size=3, fixed_windows=fixed)
     data = DanceWindows(chosen, CPU)
-    # Segments of 11, 19 and 20 frames: windows of 4 at random places, or 2 + 4 + 5 fixed ones.
+    # Recordings of 11, 19 and 20 frames: windows of 4 at random places, or 2 + 4 + 5 fixed ones.
     assert data.windows_in(0) == (11 if fixed else 50 // 4)
     assert data.batches_in(0) == data.windows_in(0) // 3
     found = list(data.batches(0))

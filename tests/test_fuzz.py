@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import Tester
 import Trainer
-from data.store.cache import decoded_frames
 from settings.flags import tester_parser, trainer_parser
+from tests.conftest import decoded_frames
 from tests.hostile import SMALL, call, contents, writing_only_in
 from tests.mutations import change, mutations, plant, plants, stems, suffixes, values
 

@@ -16,9 +16,9 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
 from core.errors import UserError
-from data.robot import RobotWindows, random_windows, read_sequences, robot_clips
+from data.robot import RobotWindows, random_windows, read_sequences
 from data.tfrecords import convert, crc32c, masked_crc, read_sequence
-from dataloader import Dataset_Robot
+from dataloader import Dataset_Robot, robot_clips
 from demo import pushing
 from demo.dataset import Refusal
 from demo.robot import draw_dataset, sequence
@@ -108,7 +108,7 @@ def settings_for(settings, root, **flags):
 
 
 def test_a_condition_is_the_row_before_of_both_csvs(robot_root):
-    sequences = read_sequences(robot_root, "train", 8, "")
+    sequences = read_sequences(robot_root, "train")
     assert len(sequences) == 5
     for folder, start in zip(sequences.folders, sequences.starts):
         rows = [
@@ -125,7 +125,7 @@ def test_folders_come_in_the_order_of_their_numbers(broken):
     (train / "traj_0_to_255").rename(train / "traj_1000_to_1255")
     shutil.copytree(broken / "test" / "traj_0_to_255" / "0", train / "traj_256_to_511" / "10")
     shutil.copytree(broken / "test" / "traj_0_to_255" / "0", train / "traj_256_to_511" / "9")
-    found = [str(f.relative_to(train)) for f in read_sequences(broken, "train", 8, "").folders]
+    found = [str(f.relative_to(train)) for f in read_sequences(broken, "train").folders]
     assert found[:2] == ["traj_256_to_511/9", "traj_256_to_511/10"]
     assert found[2:] == [f"traj_1000_to_1255/{k}" for k in range(5)]
 
@@ -147,7 +147,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(robot_root, settings):
         start = int(batch.index[0, k])
         assert batch.index[:, k].tolist() == list(range(start, start + 5))
         assert start % 8 <= 3
-        picture = np.asarray(Image.open(data.sequences.images[start])) / np.float32(255)
+        picture = np.asarray(Image.open(data.sequences.images.paths[start])) / np.float32(255)
         torch.testing.assert_close(
             batch.frames[k, 0].permute(1, 2, 0), torch.from_numpy(picture), rtol=0, atol=1e-6
         )
@@ -170,7 +170,7 @@ def test_windows_stay_inside_and_every_sequence_is_drawn_before_any_again(count,
 @pytest.mark.parametrize("split", ["validate", "test"])
 def test_clips_are_every_sequence_once_in_order(robot_root, settings, split):
     clips = robot_clips(settings_for(settings, robot_root), split)
-    folders = read_sequences(robot_root, split, 6, "").folders
+    folders = read_sequences(robot_root, split).folders
     assert [clip.name for clip in clips] == [f"{f.parent.name}_{f.name}" for f in folders]
     for clip, folder in zip(clips, folders):
         assert (len(clip), clip.n_past, clip.has_truth) == (6, 2, True)
@@ -229,7 +229,7 @@ def test_a_broken_sequence_is_named(broken, kind):
     folder = broken / "train" / "traj_0_to_255" / "2"
     do(folder)
     with pytest.raises(UserError, match=message) as caught:
-        read_sequences(broken, "train", 5, "")
+        read_sequences(broken, "train")
     assert str(folder) in str(caught.value)
 
 
@@ -244,12 +244,12 @@ def test_too_short_a_sequence_names_the_flag(robot_root, settings):
 
 def test_missing_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="--DR"):
-        read_sequences(tmp_path / "none", "train", 5, "")
+        read_sequences(tmp_path / "none", "train")
     with pytest.raises(UserError, match="train"):
-        read_sequences(tmp_path, "train", 5, "")
+        read_sequences(tmp_path, "train")
     (tmp_path / "train" / "other").mkdir(parents=True)
     with pytest.raises(UserError, match="no sequences"):
-        read_sequences(tmp_path, "train", 5, "")
+        read_sequences(tmp_path, "train")
 
 
 # -------------------------------------------------------------------- TFRecords

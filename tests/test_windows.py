@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from data.windows import epoch_starts, fixed_starts, segments, shifted_starts, truncate
+from data.windows import epoch_starts, fixed_starts, shifted_starts, split_into_recordings, truncate
 
 LENGTHS = st.integers(1, 6)
 FEW = settings(max_examples=60, deadline=None)
@@ -27,7 +27,7 @@ def recordings(draw):
 
 @st.composite
 def parts_and_length(draw):
-    """Disjoint segments, of which one at least is long enough for a window."""
+    """Disjoint recordings, of which one at least is long enough for a window."""
     sizes = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 15)), min_size=1, max_size=5))
     length = draw(LENGTHS)
     parts, position = [], 0
@@ -46,14 +46,14 @@ def is_inside(start, length, parts):
     return any(a <= start and start + length <= b for a, b in parts)
 
 
-# --------------------------------------------------------------------------- segments
+# ------------------------------------------------------------------------- recordings
 
 
 @FEW
 @given(recordings())
 @example((np.array([7]), [7], None))
 @example((np.arange(10), [0, 5, 10], (0, 10)))
-def test_segments_are_the_longest_runs_without_cut_gap_or_holdout(recording):
+def test_recordings_are_the_longest_runs_without_cut_gap_or_holdout(recording):
     numbers, cuts, holdout = recording
     first, last = holdout or (0, 0)
     expected, run = [], []
@@ -67,14 +67,14 @@ def test_segments_are_the_longest_runs_without_cut_gap_or_holdout(recording):
             run.append(index)
     if run:
         expected.append((run[0], run[-1] + 1))
-    assert segments(numbers, cuts, holdout) == expected
+    assert split_into_recordings(numbers, cuts, holdout) == expected
 
 
 @FEW
 @given(recordings(), LENGTHS, st.integers(0, 5))
 def test_windows_never_cross_a_cut_a_gap_or_the_holdout(recording, length, epoch):
     numbers, cuts, holdout = recording
-    parts = segments(numbers, cuts, holdout)
+    parts = split_into_recordings(numbers, cuts, holdout)
     assume(any(b - a >= length for a, b in parts))
     windows = frames_of(parts) // length
     for fixed in (False, True):
@@ -103,7 +103,7 @@ def test_there_are_as_many_windows_as_asked_for(case, windows, seed, epoch):
 @FEW
 @given(parts_and_length(), st.integers(0, 99))
 def test_random_windows_overlap_only_to_make_up_for_the_offset(case, seed):
-    """Before windows are made up at random places, each segment is tiled once."""
+    """Before windows are made up at random places, each recording is tiled once."""
     parts, length = case
     least = sum(max(0, (b - a - length + 1) // length) for a, b in parts)
     starts = shifted_starts(parts, length, max(1, least), np.random.default_rng(seed))
@@ -160,7 +160,7 @@ def test_fixed_windows_lie_at_the_multiples_of_the_lab(frames, length, epoch):
     assert sorted(shuffled.tolist()) == expected
 
 
-def test_fixed_windows_restart_in_every_segment():
+def test_fixed_windows_restart_in_every_recording():
     assert fixed_starts([(0, 7), (7, 9), (10, 16)], 3).tolist() == [0, 3, 10, 13]
     assert fixed_starts([], 3).tolist() == []
 

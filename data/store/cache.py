@@ -1,7 +1,7 @@
-"""The decoded-frame cache: every picture is decoded and resized once, for all runs.
+"""The cache of decoded frames: every picture is decoded and resized once, for all runs.
 
-It lies in shards (shards.py), in a folder for each picture folder. A changed dataset finds
-no shard for what changed and builds a new one; a damaged one is noticed and made anew.
+It is kept in shards (shards.py), in a folder for each picture folder. A changed dataset finds
+no shard for what changed and builds a new one; a damaged one is noticed and rebuilt.
 """
 
 import os
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from data.store.shards import (
+    FileStat,
     Shards,
-    decode,
+    decode_pictures,
     digest,
     frames_in_shard,
     identities,
@@ -31,8 +32,9 @@ def default_cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "conditional-video-vae"
 
 
-def decoded_frames(
+def cached_frames(
     paths: Sequence[Path],
+    stats: Sequence[FileStat],
     height: int,
     width: int,
     cache_dir: Path | None = None,
@@ -41,13 +43,13 @@ def decoded_frames(
     """Return the pictures as one array (len(paths), height, width, 3) of uint8.
 
     What takes several shards comes as `Shards`, which is read as an array is. Decodes with
-    `num_workers` threads (default: one per core) what no cache holds yet. Raises UserError naming
-    the first unreadable picture. Where the cache folder cannot be written, says so and keeps the
-    frames in memory.
+    `num_workers` threads (default: one per core) what the cache does not hold yet. Raises
+    UserError naming the first unreadable picture. Where the cache folder cannot be written, says
+    so and keeps the frames in memory.
     """
     folder = (cache_dir or default_cache_dir()) / digest(str(paths[0].parent.resolve()))
     ending = f"-{height}x{width}.npy"
-    files = [folder / f"{name}{ending}" for name in identities(paths, height, width)]
+    files = [folder / f"{name}{ending}" for name in identities(stats, height, width)]
     slices = shard_slices(len(paths), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [number for number, part in enumerate(parts) if part is None]
@@ -58,7 +60,8 @@ def decoded_frames(
             file = files[number]
             if file.exists():
                 print(f"{file}: damaged; the frames are decoded again", file=sys.stderr)
-            parts[number] = decode(paths[slices[number]], height, width, num_workers, bar.update)
+            missed = paths[slices[number]]
+            parts[number] = decode_pictures(missed, height, width, num_workers, bar.update)
             kept = kept and _keep(file, parts, number)
     if missing and kept:
         remove_others(folder.glob(f"*{ending}"), keep=files)

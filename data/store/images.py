@@ -1,4 +1,4 @@
-"""Reading picture folders: numbered names, checked headers, resized pixels."""
+"""Reading one folder or one picture: numbered names, checked headers, resized pixels."""
 
 import re
 import warnings
@@ -14,7 +14,7 @@ from data.store.remote import open_binary
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-MAX_PIXELS = 1 << 26  # 64 megapixels; the lab's are half a megapixel
+MAX_PIXELS = 1 << 26  # 64 megapixels; the pictures of the lab have half a one
 _NUMBERED = re.compile(r"(?:frame[_-]?)?(\d{1,9})", re.IGNORECASE)
 
 
@@ -25,7 +25,7 @@ def numbered_images(folder: Path) -> dict[int, Path]:
     Raises UserError for a missing or empty folder, a name that is no number, a number twice.
     """
     if not folder.is_dir():
-        raise UserError(f"no folder {folder}: check --DR (layout in the README, 'Data')")
+        raise UserError(f"no folder {folder}: check --DR (layout in docs/data.md)")
     by_number: dict[int, Path] = {}
     for path in folder.iterdir():
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
@@ -50,7 +50,7 @@ def frame_number(path: Path) -> int:
 def numbered_folders(folder: Path) -> dict[int, Path]:
     """Return the sub-folders `K/` of a folder by their number, in rising order."""
     if not folder.is_dir():
-        raise UserError(f"no folder {folder}: check --DR (layout in the README, 'Data')")
+        raise UserError(f"no folder {folder}: check --DR (layout in docs/data.md)")
     by_number: dict[int, Path] = {}
     for path in folder.iterdir():
         if path.is_dir() and not path.name.startswith("."):

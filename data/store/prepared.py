@@ -1,29 +1,27 @@
 """Picture folders that are decoded ahead of time: shards in the place of the pictures.
 
 A prepared folder holds the shards, `numbers.npy` with the frame numbers, and `frames.json`, which
-says what they are of. It is opened in constant time and without the pictures; that these change
-is noticed by preparing again, which decodes what changed.
+says what they were made from. It is opened in constant time and without the pictures; a change of
+these is noticed by preparing again, which decodes what changed.
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from core.errors import UserError
 from core.files import atomic_write
+from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import (
     Shards,
-    decode,
-    digest,
+    decode_pictures,
     frames_in_shard,
     identities,
     open_shards,
     progress,
     remove_others,
     shard_slices,
-    stat_of,
     write_shard,
 )
 
@@ -31,17 +29,13 @@ INDEX_FILE, NUMBERS_FILE = "frames.json", "numbers.npy"
 FORMAT = "conditional-video-vae frames 1"
 
 
-def names_and_sizes(paths: Iterable[Path]) -> str:
-    """Return what tells one set of pictures from another, whenever they were copied."""
-    return digest(*(f"{path.name} {stat_of(path).st_size}" for path in paths))
-
-
-class PreparedPictures(Sequence):
-    """The frames of a prepared folder, in the place of the list of its pictures."""
+class PreparedPictures:
+    """A prepared folder, in the place of the pictures it was made from (`Pictures`)."""
 
     def __init__(self, folder: Path):
         """Open a folder. Raises UserError where it is not one that `prepare` wrote."""
         self.folder = folder
+        self._frames: np.ndarray | Shards | None = None
         try:
             index = json.loads((folder / INDEX_FILE).read_text())
             if index["format"] != FORMAT:
@@ -59,20 +53,41 @@ class PreparedPictures(Sequence):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index):
-        """Return what a picture would be called, for messages; of a slice, the list."""
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return self.folder / f"{self.numbers[index]}.png"
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / f"{number}.png" for number in self.numbers]
 
-    def frames(self, height: int, width: int) -> np.ndarray | Shards:
-        """Return (len, height, width, 3) uint8. Raises UserError for another size, or a gap."""
+    def select(self, numbers: np.ndarray) -> "PreparedPictures":
+        """Return the folder itself. Raises UserError where it holds other numbers than these."""
+        if not np.array_equal(numbers, self.numbers):
+            raise UserError(
+                f"{self.folder}: prepared with other frame numbers than the frames it belongs to; "
+                "python -m prepare makes both"
+            )
+        return self
+
+    def frames(
+        self,
+        height: int,
+        width: int,
+        cache_dir: Path | None = None,
+        num_workers: int | None = None,
+    ) -> np.ndarray | Shards:
+        """Open the shards; no cache and no worker is needed.
+
+        Raises UserError for another size, or a gap.
+        """
         if (height, width) != (self.height, self.width):
             raise UserError(
                 f"{self.folder} is prepared with --frame_H {self.height} --frame_W {self.width}, "
                 f"not {height} and {width}"
             )
-        parts = open_shards(self._files, self._slices, height, width)
+        if self._frames is None:
+            self._frames = self._open()
+        return self._frames
+
+    def _open(self) -> np.ndarray | Shards:
+        parts = open_shards(self._files, self._slices, self.height, self.width)
         if missing := [f.name for f, part in zip(self._files, parts) if part is None]:
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(parts)} shards are missing or damaged, "
@@ -81,45 +96,50 @@ class PreparedPictures(Sequence):
         return parts[0] if len(parts) == 1 else Shards(parts)
 
 
-def is_prepared(folder: Path) -> bool:
-    """Tell a prepared folder from one of pictures."""
-    return (folder / INDEX_FILE).exists()
+def open_pictures(folder: Path) -> Pictures:
+    """Open a folder, prepared or of pictures: nobody else asks which it is.
+
+    Raises UserError as `PictureFiles.in_folder` and `PreparedPictures` do.
+    """
+    if (folder / INDEX_FILE).exists():
+        return PreparedPictures(folder)
+    return PictureFiles.in_folder(folder)
 
 
 def prepare(
-    pictures: dict[int, Path],
+    pictures: PictureFiles,
     target: Path,
     height: int,
     width: int,
     num_workers: int | None,
     share: tuple[int, int] = (0, 1),
 ) -> tuple[int, int]:
-    """Write pictures, given by their numbers, as a prepared folder; shards that are there stay.
+    """Write pictures as a prepared folder; shards that are there stay.
 
     share (i, n) makes every n-th shard from the i-th on, for n processes on any machines. Returns
     how many shards it decoded, and how many the folder has.
     """
-    paths = list(pictures.values())
-    files = [target / f"{name}.npy" for name in identities(paths, height, width)]
+    files = [target / f"{name}.npy" for name in identities(pictures.stats, height, width)]
     index = {
         "format": FORMAT,
         "height": height,
         "width": width,
         "frames_in_shard": frames_in_shard(height, width),
-        "content": names_and_sizes(paths),
+        "content": pictures.content,
         "shards": [file.name for file in files],
     }
     with atomic_write(target / NUMBERS_FILE) as opened:
-        np.save(opened, np.array(list(pictures)))
+        np.save(opened, pictures.numbers)
     with atomic_write(target / INDEX_FILE) as opened:
         opened.write(json.dumps(index).encode())
     remove_others(target.glob("*.npy"), keep=[target / NUMBERS_FILE, *files])
-    slices = shard_slices(len(paths), frames_in_shard(height, width))
+    slices = shard_slices(len(pictures), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [n for n in range(share[0], len(parts), share[1]) if parts[n] is None]
     frames = sum(slices[n].stop - slices[n].start for n in missing)
     with progress(f"decoding {target.name}", frames, bool(missing)) as bar:
         for number in missing:
-            decoded = decode(paths[slices[number]], height, width, num_workers, bar.update)
+            paths = pictures.paths[slices[number]]
+            decoded = decode_pictures(paths, height, width, num_workers, bar.update)
             write_shard(files[number], decoded)
     return len(missing), len(parts)

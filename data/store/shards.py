@@ -1,6 +1,6 @@
 """Decoded frames in files of bounded size that are mapped into memory, and read as one array.
 
-A shard is a NumPy array (frames, H, W, 3) of uint8 and behind it a checksum of each frame. It is
+A shard is a NumPy array (frames, H, W, 3) of uint8, followed by a checksum of each frame. It is
 written whole or not at all, and its name is a digest of what it was made from, so that a changed
 picture finds no shard. Only the pages that are read take memory, and the system gives them back
 when it needs it.
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -93,23 +94,29 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
-def identities(paths: Sequence[Path], height: int, width: int) -> list[str]:
-    """Return for each shard everything that, when it changes, must lead to a new one, digested."""
-    lines = []
-    for path in paths:
-        stat = stat_of(path)
-        lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
-    head = f"{FORMAT_VERSION} {height}x{width}"
-    parts = shard_slices(len(paths), frames_in_shard(height, width))
-    return [digest(head, *lines[part]) for part in parts]
+class FileStat(NamedTuple):
+    """What tells whether a picture is the one that was decoded."""
+
+    name: str
+    size: int  # bytes
+    mtime_ns: int
 
 
-def stat_of(path: Path) -> os.stat_result:
+def stat_of(path: Path) -> FileStat:
     """Return size and time of a picture. Raises UserError where it is not there any more."""
     try:
-        return path.stat()
+        stat = path.stat()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return FileStat(path.name, stat.st_size, stat.st_mtime_ns)
+
+
+def identities(stats: Sequence[FileStat], height: int, width: int) -> list[str]:
+    """Return for each shard everything that, when it changes, must lead to a new one, digested."""
+    lines = [f"{stat.name} {stat.size} {stat.mtime_ns}" for stat in stats]
+    head = f"{FORMAT_VERSION} {height}x{width}"
+    parts = shard_slices(len(stats), frames_in_shard(height, width))
+    return [digest(head, *lines[part]) for part in parts]
 
 
 def open_shards(
@@ -153,7 +160,7 @@ def checksums(frames: np.ndarray, which: Sequence[int]) -> np.ndarray:
     return np.array([zlib.crc32(frames[index]) for index in which], np.uint32)
 
 
-def decode(
+def decode_pictures(
     paths: Sequence[Path],
     height: int,
     width: int,

@@ -1,28 +1,21 @@
-"""Decoded frames on their way to the device."""
+"""Decoded frames on their way to a model: onto the device, and from there into batches."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.store.cache import decoded_frames
-from data.store.prepared import PreparedPictures
+from data.store.picture_files import Pictures
 from data.store.shards import Shards
 from data.types import to_float
 
 
-def decode(settings, paths: Sequence[Path]) -> np.ndarray | Shards:
-    """Return (frames, H, W, 3) uint8, prepared or through the cache."""
-    if isinstance(paths, PreparedPictures):
-        return paths.frames(settings.frame_H, settings.frame_W)
-    return decoded_frames(
-        paths,
-        settings.frame_H,
-        settings.frame_W,
-        Path(settings.cache_dir) if settings.cache_dir else None,
-        settings.num_workers,
+def frames_of(pictures: Pictures, settings) -> np.ndarray | Shards:
+    """Return pictures as (N, H, W, 3) uint8, in the size and through the cache of the settings."""
+    cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
+    return pictures.frames(
+        settings.frame_H, settings.frame_W, cache_dir=cache_dir, num_workers=settings.num_workers
     )
 
 
@@ -35,7 +28,7 @@ def place(pixels: np.ndarray | Shards, device: torch.device) -> Tensor | Shards:
     return frames.to(device) if frames.nbytes < free / 4 else frames
 
 
-def gather(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:
+def gather_windows(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colors last in memory."""
     pixels = frames[index]
     if device.type == "cuda" and not pixels.is_cuda:
