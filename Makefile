@@ -50,6 +50,7 @@ pictures: install
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 install: $(VENV)/installed

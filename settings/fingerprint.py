@@ -7,10 +7,17 @@ from settings.resolve import Settings, as_plain, present_names
 
 
 def run_fingerprint(settings: Settings, processes: int) -> dict:
-    """Return what a run with these settings, shared by so many processes, is known by."""
-    parts = tester_parser().names(lambda scope: scope.in_fingerprint)
-    plain = as_plain(settings)
-    return {name: plain[name] for name in parts if name in plain} | {"processes": processes}
+    """Return what a run with these settings, shared by so many processes, is known by.
+
+    Flags of other models are no part of it.
+    """
+    parser, plain = tester_parser(), as_plain(settings)
+    own = [
+        name
+        for name in parser.names(lambda scope: scope.in_fingerprint)
+        if name in plain and parser.model_of.get(name, settings.model) == settings.model
+    ]
+    return {name: plain[name] for name in own} | {"processes": processes}
 
 
 def global_batch_size(fingerprint: dict) -> int | None:
@@ -26,7 +33,7 @@ def differences(old: dict, new: dict) -> list[str]:
     for it. A setting that one of them does not know says nothing.
     """
     old = present_names(tester_parser(), old)
-    if old.get("output_activation") is None:
+    if old.get("output_activation") is None:  # nobody had said
         old.pop("output_activation", None)
     same_step = global_batch_size(old) == global_batch_size(new)
     free = {"processes", *(["batch_size"] if same_step else [])}
