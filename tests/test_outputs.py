@@ -105,6 +105,23 @@ def test_gif_loops_and_is_enlarged_by_whole_pixels(tmp_path):
     assert (pictures[0, :4, 4:] == 10).all()
 
 
+def test_every_picture_of_a_gif_is_a_whole_frame(tmp_path):
+    """Pixels that are as before are left out of the file; what is shown is the frame all the same.
+
+    255 colors fit into the palette as they are, so nothing is lost.
+    """
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.randint(0, 256, (255, 3), generator=generator).byte()
+    index = torch.randint(0, 255, (6, 16, 16), generator=generator)
+    for t in range(1, 6):
+        still = torch.rand(16, 16, generator=generator) < 0.7
+        index[t][still] = index[t - 1][still]
+    clip = colors[index].permute(0, 3, 1, 2)
+    write_gif(tmp_path / "a.gif", clip)
+    pictures, _ = gif_frames(tmp_path / "a.gif")
+    assert np.abs(pictures.astype(int) - clip.permute(0, 2, 3, 1).numpy()).mean() < 1
+
+
 def test_gif_is_read_by_imageio_too(tmp_path):
     write_gif(tmp_path / "a.gif", flat_clip(0, 60, 240))
     assert iio.imread(tmp_path / "a.gif")[:, 0, 0, 0].tolist() == [0, 60, 240]
