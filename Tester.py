@@ -33,10 +33,10 @@ from engine.evaluation.scoring import (
 from engine.output.pictures import (
     VIEW_SCALE,
     side_by_side,
-    write_gif,
     write_strip,
     write_submission,
 )
+from engine.output.video import check_video, write_video
 from modules.vae import CVAE, CVAEConfig
 from report.results import about_test, leave_results
 from report.rollout_figures import rollout_figures
@@ -68,6 +68,7 @@ def carry_out(explicit: dict) -> None:
     settings = config.make_settings(
         config.tester_parser(), explicit, config.stored_settings(content, path)
     )
+    check_video(settings.video)
     device = choose_device(settings.device)
     if model_name == "svg":
         Robot_Test(settings, content, path).to(device).test_stage()
@@ -137,8 +138,9 @@ class Test_model(CVAE):
             return
 
         with ThreadPoolExecutor() as pool:
-            list(pool.map(partial(write_pictures, folder), clips, predictions))
-        written = f"{len(clips)} sequences as GIFs"
+            write = partial(write_pictures, folder, video=args.video)
+            list(pool.map(write, clips, predictions))
+        written = f"{len(clips)} sequences as GIFs{' and MP4s' if args.video == 'mp4' else ''}"
         if args.split == "test":
             write_submission(folder / "submission.csv", predictions)
             rows = sum(len(predicted) for predicted in predictions)
@@ -213,11 +215,12 @@ def clips_of(settings: Namespace) -> list[Clip]:
     return [clip for clips in validation_clips(settings).values() for clip in clips]
 
 
-def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:
-    """Write the GIFs and the strip of one sequence."""
-    write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
+def write_pictures(folder: Path, clip: Clip, predicted: Tensor, *, video: str = "gif") -> None:
+    """Write the GIFs of one sequence, with `--video mp4` MP4s as well, and its strip."""
+    write_video(folder / f"pred_seq{clip.name}.gif", predicted, video=video)
     pair = side_by_side(clip.conditions, predicted)
-    write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
+    pair_path = folder / f"pose_pred_seq{clip.name}.gif"
+    write_video(pair_path, pair, video=video, scale=VIEW_SCALE)
     truth = (clip.frames,) if clip.has_truth else ()
     write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)
 

@@ -48,6 +48,7 @@ PLACE_FLAGS = (
     "export_lab",
     "no_sanity",
     "make_gif",
+    "video",
     "num_samples",
     "cuda",
 )

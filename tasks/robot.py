@@ -98,7 +98,7 @@ class Robot_Test(SVG):
             return
         about = about_test(self.path, args)
         rollouts = [from_samples(one, about) for one in sampled[:PICTURED]]
-        write_pictures(folder, sampled[:PICTURED])
+        write_pictures(folder, sampled[:PICTURED], video=args.video)
         print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
 
         by_step, by_sequence = step_table(sampled), sequence_table(sampled)
