@@ -18,7 +18,7 @@ from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
 from engine.evaluation.validation import Validation, gather_objects, validate_share
 from engine.output.pictures import write_gif
-from engine.output.tracker import Tracker
+from engine.output.tracker import Tracker, log_row
 from engine.training.guard import LIMIT
 from engine.training.prediction_buffer import PredictionBuffer, check_memory
 from engine.training.run import Run
@@ -93,7 +93,8 @@ def end_epoch(
     if stop.agreed:
         raise Interrupted
     settings, epoch = run.settings, run.epoch
-    row = {"epoch": epoch, "step": run.step} | run.so_far.means() | constants
+    groups = run.so_far.means() | {"val": dict(constants)}
+    groups["train"] = {"step": run.step} | groups["train"]
     last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
     validates = (epoch + 1) % settings.per_val == 0 or last
     names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
@@ -104,17 +105,17 @@ def end_epoch(
     if validates:
         found = validate_all(run, sets, stop)
         for name, validation in found.items():
-            row |= validation.row(name)
+            groups["val"] |= validation.row(name)
             scores[name] = validation.scores
-        psnr = row[f"{run.best['set']}_psnr"]
+        psnr = groups["val"][f"{run.best['set']}_psnr"]
         if psnr > run.best["psnr"]:
             run.best = run.best | {"psnr": psnr, "epoch": epoch}
         if distributed.is_main():
             gifs = write_gifs(found, saver.folder, epoch if settings.store_visualization else None)
     run.end_epoch()
-    tracker.log(row, gifs, scores)
+    tracker.log(epoch, groups, gifs, scores)
     if validates:
-        say(bar, summary(row, progress(run), run.best))
+        say(bar, summary(log_row(epoch, groups), progress(run), run.best))
 
     names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
     if names or validates or saver.due:

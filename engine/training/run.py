@@ -49,14 +49,23 @@ class EpochMetrics:
         self.forced += sum(forced) / len(forced)
         self.metrics = {k: self.metrics.get(k, 0) + value for k, value in metrics.items()}
 
-    def means(self) -> dict[str, float]:
-        """Return the means over the steps that were not skipped, and the rest of a log row."""
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return the means over the steps that were not skipped, and the rest of a row, in groups.
+
+        See `Tracker.log`. Whatever the model measures belongs to `train`.
+        """
         sums = {name: float(value) for name, value in self.metrics.items()}
         skipped = sums.pop("skipped")
         taken = self.batches - skipped
         means = {k: value / taken if taken else float("nan") for k, value in sums.items()}
-        means |= self.scheduled | {"skipped": skipped, "teacher_forced": self.forced / self.batches}
-        return means | {"seconds": self.seconds, "frames_per_second": self.frames / self.seconds}
+        return {
+            "train": means | {"skipped": skipped},
+            "schedule": self.scheduled | {"teacher_forced": self.forced / self.batches},
+            "system": {
+                "seconds": self.seconds,
+                "frames_per_second": self.frames / self.seconds,
+            },
+        }
 
 
 class Run:

@@ -88,7 +88,8 @@ class Stages(nn.Module):
         run.identity = distributed.broadcast_from_main(lambda: self.identity_with_data)
         constants = distributed.broadcast_from_main(lambda: self.baselines(sets))
         with open_run_folder(settings, continued_from=self.continued_from) as folder:
-            tracker = Tracker(folder, config.as_plain(settings), first_epoch=run.epoch)
+            artifacts = (checkpoint.BEST, checkpoint.LAST)
+            tracker = Tracker(folder, config.as_plain(settings), run.epoch, artifacts)
             try:
                 train(run, data, sets, tracker, folder, constants)
             finally:
