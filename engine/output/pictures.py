@@ -1,4 +1,4 @@
-"""Files made from rolled-out frames: GIFs to look at, and the submission to hand in."""
+"""Files made from predicted frames: GIFs and strips to look at, and the submission to hand in."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from core.files import atomic_write
 
-FRAME_MILLISECONDS = 20  # the lab's GIFs
-PALETTE_FRAMES = 32  # frames that the palette of a GIF is found on
+FRAME_MILLISECONDS = 20  # of the lab's GIFs (docs/lab.md)
+PALETTE_FRAMES = 32  # frames that the palette of a GIF is computed from
 VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
 
 
 def write_gif(
     path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
 ) -> None:
-    """Write (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
+    """Write (T, 3, H, W) uint8 as a GIF, each frame shown for 20 ms, enlarged by `scale`.
 
     One palette serves all frames. A palette for each would take five times as long and make the
     file three times as large. The writer merges identical neighbors into one picture and adds
@@ -64,7 +64,7 @@ def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int = VIEW_S
 
 
 def write_submission(path: Path, clips: Sequence[Tensor]) -> None:
-    """Write the lab's submission.csv from predicted clips (T, 3, H, W) uint8, in their order.
+    """Write submission.csv (docs/lab.md) from predicted clips (T, 3, H, W) uint8, in their order.
 
     Header `id,0,1,…`; a row per frame, frame 0 included, flattened in (C, H, W) order; `id`
     counts on over all clips.

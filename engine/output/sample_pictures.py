@@ -1,4 +1,4 @@
-"""Pictures of samples: a GIF with colored borders, and the steps of the best laid out."""
+"""Samples to look at (docs/robot.md): clips with colored borders, and the best one in steps."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -18,7 +18,7 @@ WAY_OUT = "move the file away, or train with --resume never, which sets it aside
 
 
 class CsvLog:
-    """One row per epoch. A continued run drops the rows from its first epoch on and goes on.
+    """One row per epoch. A continued run drops the rows from its first epoch on.
 
     The file is written anew with every row, whole or not at all; where that fails, the row is in
     the next writing.

@@ -10,13 +10,13 @@ from pathlib import Path
 from core.files import atomic_write, warn_on_write_error
 from engine.evaluation.scoring import Scores
 
-ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run goes on
+ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
 PROJECT = "conditional-video-vae"
 GROUPS = ("train", "val", "schedule", "system")
 
 
 def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "WandbLog | None":
-    """Start or go on with the wandb run of a run folder; None where wandb is not installed.
+    """Start or continue the wandb run of a run folder; None where wandb is not installed.
 
     Offline where there is no login or no network. artifacts: names of files in the folder, sent
     at the end with `--wandb_artifacts`.
@@ -24,7 +24,7 @@ def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "Wandb
     try:
         import wandb
     except ImportError:
-        print("wandb is not installed (pip install wandb); going on without", file=sys.stderr)
+        print("wandb is not installed (pip install wandb); continuing without", file=sys.stderr)
         return None
     mode = os.environ.get("WANDB_MODE")
     why = f"WANDB_MODE is {mode}"
