@@ -4,7 +4,6 @@ A path given to the Reporter is a run folder (`metrics.csv`, `settings.json`), o
 of the Tester (`rollout_seq*.npz`), or a run folder with such output in it or in a sub-folder.
 """
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from core.errors import UserError
 from engine.checkpoints.run_folder import SETTINGS_FILE
-from engine.output.tracker import METRICS_FILE
+from engine.output.tracker import METRICS_FILE, read_log
 from report.rollouts import PATTERN, Rollout, read_rollouts
 from settings.flags import tester_parser
 from settings.resolve import present_names
@@ -57,7 +56,7 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
     records: dict[Path, Record] = {}
     for path, label in zip(paths, labels(paths)):
         if (path / METRICS_FILE).exists():
-            records[path] = Record(label, read_log(path / METRICS_FILE), _read_settings(path))
+            records[path] = Record(label, read_columns(path / METRICS_FILE), _read_settings(path))
         elif not tested[path]:
             raise UserError(
                 f"{path}: neither {METRICS_FILE} of a run nor {PATTERN} of the Tester is in it; "
@@ -131,42 +130,21 @@ def _read_settings(folder: Path) -> dict:
     return present_names(tester_parser(), settings)
 
 
-def read_log(path: Path) -> dict[str, np.ndarray]:
+def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a run's log as float64, NaN where a row leaves them empty.
 
-    Raises UserError naming file and line: no rows, a torn row, a cell that is no number, no
-    column `epoch`, epochs that do not rise.
+    Raises UserError where it is not one, holds no rows, or a cell that is no number.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not the log of a run ({error})") from None
-    if len(rows) < 2:
+    rows = read_log(path, way_out="was it being written? Try again, or delete the line")
+    if not rows:
         raise UserError(f"{path}: no epoch is logged in it yet")
-    (_, names), *rows = rows
-    if "epoch" not in names or len(set(names)) < len(names):
-        raise UserError(f"{path}: not the log of a run (columns {', '.join(names)[:80]})")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise UserError(
-                f"{path}, line {line}: {len(row)} cells, the header has {len(names)}; "
-                "was it being written? Try again, or delete the line"
-            )
-    columns = {
-        name: np.array([_number(cell, name, path, line) for (line, _), cell in zip(rows, cells)])
-        for name, cells in zip(names, zip(*(row for _, row in rows)))
-    }
-    epochs = columns["epoch"]
-    if np.isnan(epochs).any() or not (np.diff(epochs) > 0).all():
-        raise UserError(f"{path}: its epochs do not rise from row to row")
-    return columns
+    return {name: np.array([_number(row, name, path) for row in rows]) for name in rows[0]}
 
 
-def _number(cell: str, name: str, path: Path, line: int) -> float:
+def _number(row: dict[str, str], name: str, path: Path) -> float:
     try:
-        return float(cell) if cell else math.nan
+        return float(row[name]) if row[name] else math.nan
     except ValueError:
         raise UserError(
-            f"{path}, line {line}: {cell[:40]!r} in column {name} is not a number"
+            f"{path}, epoch {row['epoch']}: {row[name][:40]!r} in column {name} is not a number"
         ) from None

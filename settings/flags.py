@@ -340,6 +340,12 @@ def _add_tester_flags(parser: FlagParser) -> None:
         action="store_true",
         help="replace the results of another run in --save_root, or the file of --export_lab",
     )
+    add(
+        "--video",
+        choices=["gif", "mp4"],
+        default="gif",
+        help="mp4: an MP4 beside every GIF, enlarged four times at least (needs pip install av)",
+    )
     add("--no_report", action="store_true", help="write no report.html and no scores.png")
     add("--no_sanity", action="store_true", help="accepted and ignored, as in the lab")
     add("--make_gif", action="store_true", help="accepted; GIFs are always written")

@@ -26,10 +26,10 @@ from engine.evaluation.scoring import (
 from engine.output.pictures import (
     VIEW_SCALE,
     side_by_side,
-    write_gif,
     write_strip,
     write_submission,
 )
+from engine.output.video import check_video, write_video
 from report.results import about_test, leave_results
 from report.rollout_figures import rollout_figures
 from report.rollouts import from_prediction
@@ -43,6 +43,7 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     task: a `tasks.dance.DanceTask` whose model has the weights of the checkpoint.
     """
     settings, folder = task.settings, Path(task.settings.save_root)
+    check_video(settings.video)
     clips = distributed.local_main_process_first(partial(clips_of, task))
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
@@ -60,8 +61,9 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         return
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(write_pictures, folder), clips, predictions))
-    written = f"{len(clips)} sequences as GIFs"
+        write = partial(write_pictures, folder, video=settings.video)
+        list(pool.map(write, clips, predictions))
+    written = f"{len(clips)} sequences as GIFs{' and MP4s' if settings.video == 'mp4' else ''}"
     if settings.split == "test":
         write_submission(folder / "submission.csv", predictions)
         rows = sum(len(predicted) for predicted in predictions)
@@ -137,10 +139,11 @@ def clips_of(task) -> list[Clip]:
     return [clip for clips in task.data.validation_clips().values() for clip in clips]
 
 
-def write_pictures(folder: Path, clip: Clip, predicted: Tensor) -> None:
-    """Write the GIFs and the strip of one sequence."""
-    write_gif(folder / f"pred_seq{clip.name}.gif", predicted)
+def write_pictures(folder: Path, clip: Clip, predicted: Tensor, *, video: str = "gif") -> None:
+    """Write the GIFs of one sequence, with `--video mp4` MP4s as well, and its strip."""
+    write_video(folder / f"pred_seq{clip.name}.gif", predicted, video=video)
     pair = side_by_side(clip.conditions, predicted)
-    write_gif(folder / f"pose_pred_seq{clip.name}.gif", pair, scale=VIEW_SCALE)
+    pair_path = folder / f"pose_pred_seq{clip.name}.gif"
+    write_video(pair_path, pair, video=video, scale=VIEW_SCALE)
     truth = (clip.frames,) if clip.has_truth else ()
     write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)

@@ -47,7 +47,7 @@ def sample_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         return
     about = about_test(checkpoint.path, settings)
     rollouts = [from_samples(one, about) for one in sampled[:PICTURED]]
-    write_pictures(folder, sampled[:PICTURED])
+    write_pictures(folder, sampled[:PICTURED], video=settings.video)
     print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
 
     figure = score_samples(folder, sampled, samples)

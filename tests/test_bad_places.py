@@ -50,7 +50,8 @@ def test_a_name_that_the_system_does_not_take(refused, root, ours, script):
 def test_results_of_another_run_are_kept_unless_overwritten(refused, root, ours, small_run):
     out = root.parent / "out"
     assert call(Tester, *rollout_flags(root, ours))[0] == 0
-    (out / "pred_seq7.gif").write_bytes(b"of a sequence that the other run lacks")
+    for name in ("pred_seq7.gif", "pred_seq7.mp4"):
+        (out / name).write_bytes(b"of a sequence that the other run lacks")
     (out / "mine.csv").write_text("a,b\n")
     assert call(Tester, *rollout_flags(root, small_run))[0] == 0, "a later one of the same run"
 
@@ -59,7 +60,7 @@ def test_results_of_another_run_are_kept_unless_overwritten(refused, root, ours,
     torch.save(content, ours)
     assert "--overwrite" in refused(Tester, *rollout_flags(root, ours))
     assert call(Tester, *rollout_flags(root, ours, "--overwrite"))[0] == 0
-    assert not (out / "pred_seq7.gif").exists(), "stale results stay"
+    assert not list(out.glob("pred_seq7.*")), "stale results stay"
     assert (out / "mine.csv").exists()
     for spoilt in (b"\xff\xfe", b"[" * 100_000, b"[]", b'{"run": 1}'):
         (out / "source.json").write_bytes(spoilt)

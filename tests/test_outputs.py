@@ -3,6 +3,7 @@
 import csv
 import os
 import stat
+import sys
 
 import imageio.v3 as iio
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+import Tester
 from core.files import atomic_write
 from engine.evaluation.rollout import to_uint8
 from engine.output.pictures import side_by_side, write_gif, write_submission
 from engine.output.tracker import CsvLog
+from engine.output.video import write_mp4, write_video
+from tests.hostile import call, rollout_flags
 
 
 def random_clip(frames, height=32, width=64, seed=0):
@@ -105,6 +109,23 @@ def test_gif_loops_and_is_enlarged_by_whole_pixels(tmp_path):
     assert (pictures[0, :4, 4:] == 10).all()
 
 
+def test_every_picture_of_a_gif_is_a_whole_frame(tmp_path):
+    """Pixels that are as before are left out of the file; what is shown is the frame all the same.
+
+    255 colors fit into the palette as they are, so nothing is lost.
+    """
+    generator = torch.Generator().manual_seed(0)
+    colors = torch.randint(0, 256, (255, 3), generator=generator).byte()
+    index = torch.randint(0, 255, (6, 16, 16), generator=generator)
+    for t in range(1, 6):
+        still = torch.rand(16, 16, generator=generator) < 0.7
+        index[t][still] = index[t - 1][still]
+    clip = colors[index].permute(0, 3, 1, 2)
+    write_gif(tmp_path / "a.gif", clip)
+    pictures, _ = gif_frames(tmp_path / "a.gif")
+    assert np.abs(pictures.astype(int) - clip.permute(0, 2, 3, 1).numpy()).mean() < 1
+
+
 def test_gif_is_read_by_imageio_too(tmp_path):
     write_gif(tmp_path / "a.gif", flat_clip(0, 60, 240))
     assert iio.imread(tmp_path / "a.gif")[:, 0, 0, 0].tolist() == [0, 60, 240]
@@ -120,6 +141,65 @@ def test_side_by_side_joins_along_the_width_with_a_gray_line():
     assert torch.equal(joined[..., 14:], three)
     assert (joined[..., [5, 13]] == 128).all()
     assert torch.equal(side_by_side(one), one)
+
+
+# ---------------------------------------------------------------------------------- MP4s
+
+
+def moving_square(frames, height=32, width=64):
+    """A colored square that crosses a gradient: (T, 3, H, W) uint8."""
+    clip = torch.linspace(20, 220, width).expand(frames, 3, height, width).clone()
+    for t in range(frames):
+        clip[t, :, 8:20, t % (width - 12) : t % (width - 12) + 12] = torch.tensor(
+            [[[230.0]], [[40.0]], [[90.0]]]
+        )
+    return clip.byte()
+
+
+@pytest.mark.parametrize(
+    ("scale", "shape", "milliseconds"),
+    [(1, (32, 64), 20), (4, (32, 129), 20), (3, (31, 33), 200)],  # odd widths come of joined clips
+)
+def test_mp4_holds_every_frame_at_its_time(tmp_path, scale, shape, milliseconds):
+    pytest.importorskip("av", reason="no PyAV")
+    clip = moving_square(75, *shape)
+    write_mp4(tmp_path / "a.mp4", clip, scale, milliseconds)
+    assert os.listdir(tmp_path) == ["a.mp4"]
+    about = iio.immeta(tmp_path / "a.mp4", plugin="pyav")
+    assert about["fps"] == 1000 / milliseconds
+    assert about["duration"] == pytest.approx(75 * milliseconds / 1000)
+    assert about["video_format"] == "yuv420p"
+    shown = iio.imread(tmp_path / "a.mp4", plugin="pyav")
+    assert shown.shape == (75, 4 * shape[0], 4 * shape[1], 3)
+    small = shown.reshape(75, shape[0], 4, shape[1], 4, 3).mean(axis=(2, 4))
+    error = ((small - clip.permute(0, 2, 3, 1).numpy()) ** 2).mean(axis=(1, 2, 3))
+    assert (10 * np.log10(255**2 / error) > 30).all()
+
+
+def test_an_mp4_stands_beside_the_gif_where_asked_for_and_never_an_older_one(tmp_path):
+    pytest.importorskip("av", reason="no PyAV")
+    clip = flat_clip(0, 60, 120)
+    write_video(tmp_path / "a.gif", clip, video="mp4")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "a.mp4"}
+    write_video(tmp_path / "a.gif", clip)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gif"}
+
+
+def test_the_tester_writes_mp4s_beside_its_gifs(root, ours, tmp_path):
+    pytest.importorskip("av", reason="no PyAV")
+    code, said = call(Tester, *rollout_flags(root, ours, "--video", "mp4"))
+    assert code == 0, said
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"pred_seq0.gif", "pred_seq0.mp4", "pose_pred_seq0.gif", "pose_pred_seq0.mp4"} <= names
+    assert len(iio.imread(tmp_path / "out/pred_seq0.mp4", plugin="pyav")) == 6
+    assert call(Tester, *rollout_flags(root, ours))[0] == 0
+    assert not list((tmp_path / "out").glob("*.mp4"))
+
+
+def test_without_the_library_nothing_is_rolled_out(refused, root, ours, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert "pip install av" in refused(Tester, *rollout_flags(root, ours, "--video", "mp4"))
+    assert call(Tester, *rollout_flags(root, ours))[0] == 0  # GIFs need it not
 
 
 # ----------------------------------------------------------------------- atomic_write files

@@ -53,12 +53,13 @@ def test_training_leaves_log_and_checkpoints(trained):
 
 
 def test_the_tester_knows_the_model_and_writes_scores_and_pictures(trained, robot_root, tmp_path):
-    flags = f"--DR {robot_root} --ckpt_path {trained} --device cpu --num_samples 4"
+    flags = f"--DR {robot_root} --ckpt_path {trained} --device cpu --num_samples 4 --video mp4"
     said = good(run("Tester.py", f"{flags} --save_root {tmp_path / 'results'}"))
     assert "best of 4" in said
     names = {path.name for path in (tmp_path / "results").iterdir()}
     for k in range(3):
         assert f"samples_seq_traj_0_to_255_{k}.gif" in names
+        assert f"samples_seq_traj_0_to_255_{k}.mp4" in names
         assert f"strip_seq_traj_0_to_255_{k}.png" in names
     assert {"steps.csv", "sequences.csv", "summary.csv", "scores.png"} <= names
     with (tmp_path / "results" / "steps.csv").open() as file:

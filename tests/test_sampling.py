@@ -11,11 +11,11 @@ from engine.evaluation import sampling
 from engine.evaluation.metrics import psnr_by_frame, ssim_by_frame
 from engine.output.sample_pictures import (
     BORDER,
-    KNOWN,
+    GIVEN,
     PREDICTED,
     SCALE,
     TITLE_HEIGHT,
-    write_samples_gif,
+    write_samples,
 )
 
 CPU = torch.device("cpu")
@@ -104,8 +104,8 @@ def test_tables_hold_means_and_intervals_over_sequences(sampled):
     assert sampling.interval(np.array([3.0])) == (3.0, 0.0)
 
 
-def test_borders_are_green_on_known_frames_and_red_on_predicted_ones(sampled, tmp_path):
-    write_samples_gif(tmp_path / "samples.gif", sampled[0])
+def test_borders_are_green_on_context_frames_and_red_on_predicted_ones(sampled, tmp_path):
+    write_samples(tmp_path / "samples.gif", sampled[0])
     frames = iio.imread(tmp_path / "samples.gif", mode="RGB")
     assert len(frames) == 6
     width = SCALE * (16 + 2 * BORDER)
@@ -114,4 +114,4 @@ def test_borders_are_green_on_known_frames_and_red_on_predicted_ones(sampled, tm
         for column in range(6):  # truth, posterior, best and three random samples
             pixel = edge[column * (width + SCALE) + width // 2]
             green = t < 2 or column == 0
-            np.testing.assert_allclose(pixel, KNOWN if green else PREDICTED, atol=8)
+            np.testing.assert_allclose(pixel, GIVEN if green else PREDICTED, atol=8)

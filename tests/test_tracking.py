@@ -11,19 +11,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from core import distributed
 from engine.evaluation.scoring import Scores
 from engine.output.pictures import write_gif
-from engine.output.tracker import Tracker, grouped
+from engine.output.tracker import Tracker, log_row, read_log
 from engine.training import progress
+from engine.training.epoch_metrics import EpochMetrics
 from settings.resolve import as_plain
 from tests.scripts import TINY, good, run
 
 
-def row(epoch: int) -> dict:
-    figures = {"loss": 1.0 / (epoch + 1), "beta": 0.5, "frames_per_second": 99.0}
-    return {"epoch": epoch, "step": 10 * epoch} | figures | {"holdout_psnr": 20.0 + epoch}
+def groups(epoch: int, **train: float) -> dict:
+    return {
+        "train": {"step": 10 * epoch, "loss": 1.0 / (epoch + 1)} | train,
+        "schedule": {"beta": 0.5},
+        "system": {"frames_per_second": 99.0},
+        "val": {"holdout_psnr": 20.0 + epoch},
+    }
 
 
 @pytest.fixture
@@ -34,20 +40,53 @@ def scores():
 
 @pytest.fixture
 def gif(tmp_path):
-    import torch
-
     write_gif(tmp_path / "holdout.gif", torch.zeros(4, 3, 16, 16, dtype=torch.uint8))
     return {"holdout_gif": tmp_path / "holdout.gif"}
 
 
-def test_the_columns_of_the_log_have_their_groups():
-    assert grouped({"loss": 1, "tfr": 2, "seconds": 3, "val_psnr": 4, "holdout_ssim": 5}) == {
-        "train/loss": 1,
-        "schedule/tfr": 2,
-        "system/seconds": 3,
-        "val/val_psnr": 4,
-        "val/holdout_ssim": 5,
+def test_whatever_a_model_measures_is_of_its_training():
+    so_far = EpochMetrics(batches=4, frames=96, forced=2.0, seconds=3.0)
+    so_far.scheduled = {"beta": 0.5, "tfr": 1.0, "lr": 0.1}
+    so_far.metrics = {"loss": torch.tensor(6.0), "flow": torch.tensor(9.0)}
+    so_far.metrics |= {"skipped": torch.tensor(1.0)}
+    assert so_far.row() == {
+        "train": {"loss": 2.0, "flow": 3.0, "skipped": 1.0},
+        "schedule": {"beta": 0.5, "tfr": 1.0, "lr": 0.1, "teacher_forced": 0.5},
+        "system": {"seconds": 3.0, "frames_per_second": 32.0},
     }
+
+
+def test_the_log_has_the_columns_of_earlier_versions_in_their_order(tmp_path, settings):
+    columns = (
+        "epoch,step,loss,mse,kl,elbo,grad_norm,beta,tfr,lr,skipped,teacher_forced,seconds,"
+        "frames_per_second,val_copy_first_psnr,val_psnr"
+    )
+    so_far = EpochMetrics(batches=2, frames=1, forced=1.0, seconds=1.0)
+    so_far.scheduled = dict.fromkeys(("beta", "tfr", "lr"), 0.0)
+    measured = ("loss", "mse", "kl", "elbo", "grad_norm", "skipped")
+    so_far.metrics = {name: torch.zeros(()) for name in measured}
+    found = so_far.row() | {"val": {"val_copy_first_psnr": 20.0, "val_psnr": 21.0}}
+    found["train"] = {"step": 2} | found["train"]
+    tracker = Tracker(tmp_path, as_plain(settings()), first_epoch=0)
+    tracker.log(0, found, {}, {})
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == columns
+
+
+def test_a_log_of_an_earlier_version_goes_on(tmp_path, settings):
+    header = "epoch,step,loss,beta,skipped,seconds,holdout_psnr"
+    (tmp_path / "metrics.csv").write_text(f"{header}\n0,10,0.5,0.1,0,2.5,\n1,20,0.4,0.2,0,2.5,21\n")
+    tracker = Tracker(tmp_path, as_plain(settings()), first_epoch=2)
+    tracker.log(2, groups(2, surprise=0.5), {}, {})
+    assert (tmp_path / "metrics.csv").read_text().startswith(header)
+    rows = read_log(tmp_path / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["holdout_psnr"] for row in rows] == ["", "21", "22.0"]
+    assert [row["surprise"] for row in rows] == ["", "", "0.5"]
+
+
+def test_two_groups_with_a_figure_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="system/loss"):
+        log_row(0, {"train": {"loss": 1.0}, "system": {"loss": 2.0}})
 
 
 # --------------------------------------------------------------------------- wandb
@@ -113,9 +152,9 @@ def test_an_offline_run_read_back_from_its_file(offline, tmp_path, scores, gif, 
     folder = tmp_path / "my-run"
     folder.mkdir()
     (folder / "best.ckpt").write_bytes(b"weights")
-    tracker = Tracker(folder, offline, first_epoch=0)
-    tracker.log(row(0), {}, {})
-    tracker.log(row(1), gif, scores)
+    tracker = Tracker(folder, offline, first_epoch=0, artifacts=("best.ckpt", "last.ckpt"))
+    tracker.log(0, groups(0, surprise=0.25), {}, {})
+    tracker.log(1, groups(1), gif, scores)
     tracker.close()
     tracker.close()  # does nothing
     records = records_of(folder)
@@ -138,6 +177,7 @@ def test_an_offline_run_read_back_from_its_file(offline, tmp_path, scores, gif, 
     assert [h["_step"] for h in history] == [0, 1]
     assert [h["epoch"] for h in history] == [0, 1]
     assert history[0]["train/loss"] == 1.0
+    assert history[0]["train/surprise"] == 0.25  # of a model that measures more than ours
     assert history[1]["schedule/beta"] == 0.5
     assert history[1]["system/frames_per_second"] == 99.0
     assert history[1]["val/holdout_psnr"] == 21.0
@@ -165,7 +205,7 @@ def test_the_run_goes_on_under_its_id(offline, tmp_path):
         if epoch:
             (folder / "wandb.json").write_text((tmp_path / "moved0" / "wandb.json").read_text())
         tracker = Tracker(folder, offline | {"wandb_artifacts": False}, first_epoch=epoch)
-        tracker.log(row(epoch), {}, {})
+        tracker.log(epoch, groups(epoch), {}, {})
         tracker.close()
     ids = [
         next(r.run.run_id for r in records_of(tmp_path / f"moved{epoch}") if r.HasField("run"))
@@ -198,7 +238,7 @@ def test_tensorboard_files_hold_the_figures_and_continue(tmp_path, settings):
     for first, epochs in ((0, (0, 1, 2)), (2, (2, 3))):
         tracker = Tracker(tmp_path, wanted, first_epoch=first)
         for epoch in epochs:
-            tracker.log(row(epoch) | {"loss": 100.0 * first + epoch}, {}, {})
+            tracker.log(epoch, groups(epoch, loss=100.0 * first + epoch), {}, {})
         tracker.close()
     read = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()

@@ -26,6 +26,7 @@ RESULT_FILES = (
     *("pred_seq*.gif", "pose_pred_seq*.gif", "strip_seq*.png", "submission.csv"),
     *("scores.csv", "summary.csv", "drift.csv", "scores.png", SOURCE_FILE),
     *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv", "sequences.csv"),
+    *("pred_seq*.mp4", "pose_pred_seq*.mp4", "samples_seq*.mp4"),
 )
 RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, mse_loss
 
 PSNR_CAP = 100.0  # dB; identical frames have infinite PSNR, which no mean survives
-KAGGLE_FRAMES = slice(1, 601)  # the lab scores frames 1 to 600 of a sequence
+KAGGLE_FRAMES = slice(1, 601)  # of a sequence, which the lab scores (docs/lab.md)
 KAGGLE_PUBLIC = 3  # sequences; the rest are private
 
 

@@ -1,7 +1,7 @@
-"""Rolling a model out: one step, then a batch of clips, then clips of any length.
+"""Rollout: one step, then a batch of clips, then clips of any length.
 
-The true current frame never enters a prediction: a roll-out is given known frames, conditions and
-noise.
+The true current frame never enters a prediction: a rollout is given context frames, conditions
+and noise (docs/method.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,13 +33,14 @@ def rollout(
     draws: Sequence[tuple[int, ...]] | None = None,
     posterior: bool = False,
 ) -> list[Tensor]:
-    """Predict every clip from its known frames and its conditions, all clips as one batch.
+    """Predict every clip from its context frames and its conditions, all clips as one batch.
 
-    Returns for each clip (T, C, H, W) uint8 on the CPU, which begins with the known frames; all
-    clips have as many. z `sample` draws the latent of frame t of clip k from the prior, its noise
-    scaled by temperature, by (seed, *draws[k], t), draws[k] being (k,) where not given; `mean`
-    takes the prior's mean. posterior: draw every latent from the posterior of the true frame
-    instead, which is no prediction. The model keeps its mode: call `eval()` before.
+    Returns for each clip (T, C, H, W) uint8 on the CPU, which begins with the context frames; all
+    clips have as many. z `sample` samples the latent of frame t of clip k from the prior, with
+    noise that is a function of (seed, *draws[k], t), scaled by temperature; draws[k] is (k,) where
+    not given. z `mean` takes the prior's mean. posterior: sample every latent from the posterior
+    of the true frame instead, an oracle and no prediction. The model keeps its mode: call `eval()`
+    before.
     """
     noise = PriorNoise(
         z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
@@ -64,31 +65,31 @@ def rollout_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]
 
 
 def _rollout(
-    model: Model, clips: Sequence[Clip], compute: Compute, draw: "PriorNoise", posterior: bool
+    model: Model, clips: Sequence[Clip], compute: Compute, noise_of: "PriorNoise", posterior: bool
 ) -> list[Tensor]:
     device, n_past = compute.device, clips[0].n_past
     longest = max(len(clip) for clip in clips)
-    # Shorter clips go on with their last condition and are cut afterwards.
+    # Shorter clips are padded with their last condition and cropped afterwards.
     rows = [torch.arange(longest).clamp(max=len(clip) - 1) for clip in clips]
-    known = torch.stack([clip.frames[:n_past] for clip in clips], dim=1).to(device)
-    predicted = torch.empty(longest, *known.shape[1:], dtype=torch.uint8, device=device)
-    predicted[:n_past] = known
-    known = to_float(known)  # (n_past, B, C, H, W)
+    context = torch.stack([clip.frames[:n_past] for clip in clips], dim=1).to(device)
+    predicted = torch.empty(longest, *context.shape[1:], dtype=torch.uint8, device=device)
+    predicted[:n_past] = context
+    context = to_float(context)  # (n_past, B, C, H, W)
     predict: Callable = model.predict
-    # One autocast context for the whole roll-out: it keeps the weights it has cast until its end.
+    # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
     with compute.autocast():
-        frame, state = known[0], model.initial_state(known[0])
+        frame, state = context[0], model.initial_state(context[0])
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))
             conditions = torch.stack(
                 [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
             )
             features = model.encode_conditions(to_float(conditions.to(device)))
-            noise = draw(model.latent_shape, steps, device)
+            noise = noise_of(model.latent_shape, steps, device)
             for i, t in enumerate(steps):
                 inputs = (frame, features[:, i], state, noise[:, i])
                 if t < n_past:
-                    frame, state = known[t], model.observe(*inputs, known[t])
+                    frame, state = context[t], model.observe(*inputs, context[t])
                     continue
                 if posterior:
                     truth = torch.stack([clip.frames[row[t]] for clip, row in zip(clips, rows)])
@@ -140,7 +141,7 @@ class CapturedPredict:
 
 @dataclass(frozen=True)
 class PriorNoise:
-    """The noise of a roll-out: that of frame t of clip k is a function of (seed, *draws[k], t)."""
+    """The noise of a rollout: that of frame t of clip k is a function of (seed, *draws[k], t)."""
 
     z: str
     temperature: float

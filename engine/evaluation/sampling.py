@@ -1,5 +1,7 @@
 """Samples of a stochastic model, scored as the field does: the best of N, per metric and sequence.
 
+What is scored and why: docs/robot.md.
+
 Dimensions: N samples of a sequence, S its predicted frames ("steps"), T its frames in all.
 """
 
@@ -30,9 +32,9 @@ class Sampled:
 
     clip: Clip
     samples: dict[str, np.ndarray]  # by metric, (N, S)
-    posterior: dict[str, np.ndarray]  # by metric, (S,): sees the truth, so it is no prediction
-    copied: dict[str, np.ndarray]  # by metric, (S,): the last known frame, repeated
-    shown: dict[str, Tensor]  # (T, 3, H, W) uint8 of posterior, best sample and random ones
+    posterior: dict[str, np.ndarray]  # by metric, (S,): an oracle, which sees the truth
+    copied: dict[str, np.ndarray]  # by metric, (S,): the last context frame, repeated
+    shown: dict[str, Tensor]  # (T, 3, H, W) uint8: posterior (oracle), best sample, random ones
 
     def by_step(self, metric: str) -> dict[str, np.ndarray]:
         """Return the scores of each step, (S,), by what is scored."""
@@ -62,7 +64,7 @@ def sample(
     rows: int = 256,
     only: Sequence[int] | None = None,
 ) -> Iterator[Sampled]:
-    """Roll every clip out `samples` times, and once with the posterior; score all of it.
+    """Roll out every clip `samples` times, and once with the posterior (oracle); score all of it.
 
     Sample n of clip k is a function of (seed, k, n). As many clips as fit into `rows` sequences
     go as one batch, all samples of them together. only: the numbers of the clips to sample, all
@@ -74,22 +76,25 @@ def sample(
     for start in range(0, len(only), together):
         numbers = only[start : start + together]
         draws = [(k, n) for k in numbers for n in range(samples)]
-        drawn = rollout(model, [clips[k] for k, _ in draws], draws=draws, **arguments)
-        seen = [clips[k] for k in numbers]
-        posterior = rollout(
-            model, seen, draws=[(k, 0) for k in numbers], posterior=True, **arguments
+        predicted = rollout(model, [clips[k] for k, _ in draws], draws=draws, **arguments)
+        oracle = rollout(
+            model,
+            [clips[k] for k in numbers],
+            draws=[(k, 0) for k in numbers],
+            posterior=True,
+            **arguments,
         )
         for i, k in enumerate(numbers):
-            of_clip = drawn[i * samples : (i + 1) * samples]
-            yield _scored(clips[k], of_clip, posterior[i], compute.device, (seed, k))
+            of_clip = predicted[i * samples : (i + 1) * samples]
+            yield _scored(clips[k], of_clip, oracle[i], compute.device, (seed, k))
 
 
 def _scored(
     clip: Clip,
     samples: Sequence[Tensor],
-    posterior: Tensor,
+    oracle: Tensor,
     device: torch.device,
-    draw: tuple[int, int],
+    seed_and_number: tuple[int, int],
 ) -> Sampled:
     first = clip.n_past
     # SSIM needs float64, which MPS lacks.
@@ -102,11 +107,12 @@ def _scored(
 
     of_samples = [scores(predicted) for predicted in samples]
     by_metric = {name: np.stack([s[name] for s in of_samples]) for name in METRICS}
-    rng = numpy_generator(draw[0], Stream.SHOWN, draw[1])
+    seed, number = seed_and_number
+    rng = numpy_generator(seed, Stream.SHOWN, number)
     random = rng.permutation(len(samples))[:SHOWN].tolist()
-    shown = {"posterior": posterior, "best": samples[best_of(by_metric["psnr"])]}
+    shown = {"posterior": oracle, "best": samples[best_of(by_metric["psnr"])]}
     shown |= {f"sample {n}": samples[n] for n in random}
-    return Sampled(clip, by_metric, scores(posterior), scores(copy_last(clip)), shown)
+    return Sampled(clip, by_metric, scores(oracle), scores(copy_last(clip)), shown)
 
 
 # ----------------------------------------------------------------------- tables

@@ -25,7 +25,7 @@ class Scores:
     name: str
     psnr: np.ndarray  # dB
     ssim: np.ndarray
-    copy_psnr: np.ndarray  # dB, of repeating the last known frame
+    copy_psnr: np.ndarray  # dB, of repeating the last context frame
     copy_ssim: np.ndarray
     sharpness: np.ndarray  # detail of the prediction over that of the truth
     first: int = 1  # the first predicted frame
@@ -46,12 +46,12 @@ class Scores:
 
     @property
     def copied(self) -> str:
-        """The name of the baseline: what is repeated, the first frame or the last known."""
+        """The name of the baseline: the first frame is repeated, or the last of the context."""
         return "copy_first" if self.first == 1 else "copy_last"
 
 
 def score(clip: Clip, predicted: Tensor) -> Scores:
-    """Score a roll-out (T, 3, H, W) uint8 against the true frames of its clip."""
+    """Score a rollout (T, 3, H, W) uint8 against the true frames of its clip."""
     first = clip.n_past
     true, predicted, copied = (x[first:] for x in (clip.frames, predicted, copy_last(clip)))
     return Scores(
@@ -66,7 +66,7 @@ def score(clip: Clip, predicted: Tensor) -> Scores:
 
 
 def copy_last(clip: Clip) -> Tensor:
-    """Predict by repeating the last known frame: (T, 3, H, W) uint8, the known frames first."""
+    """Predict by repeating the last context frame: (T, 3, H, W) uint8, the context first."""
     first = clip.n_past
     repeated = clip.frames[first - 1 : first].expand(len(clip) - first, -1, -1, -1)
     return torch.cat([clip.frames[:first], repeated])
@@ -90,7 +90,7 @@ def mean_psnr(clips: Sequence[Clip], predictions: Iterable[Tensor]) -> float:
 
 
 def drift_table(scores: Sequence[Scores], width: int = 100) -> pd.DataFrame:
-    """Return the mean PSNR in dB of frames 1 to `width`, and so on: does a roll-out wear off?"""
+    """Return the mean PSNR in dB of frames 1 to `width`, and so on: does a rollout drift?"""
     longest = max(len(s.psnr) for s in scores)
     rows = {}
     for first in range(0, longest, width):
@@ -104,7 +104,7 @@ def drift_table(scores: Sequence[Scores], width: int = 100) -> pd.DataFrame:
 
 
 def kaggle_psnr(by_frame: np.ndarray) -> float:
-    """Return the lab's score of a sequence: the mean PSNR of its frames 1 to 600, in dB.
+    """Return the lab's score of a sequence (docs/lab.md): the mean PSNR of frames 1 to 600, in dB.
 
     `by_frame` starts at frame 1.
     """
@@ -121,19 +121,20 @@ def kaggle_summary(by_sequence: Sequence[float], is_test: bool = True) -> dict[s
 
 
 def nearest_pose_prediction(clip: Clip, frames: np.ndarray, poses: np.ndarray) -> Tensor:
-    """Predict by looking up the training frame with the nearest pose image (least squares).
+    """Predict by retrieval: the training frame with the nearest pose image (least squares).
 
     frames and poses are the training split, (N, H, W, 3) uint8. Returns (T, 3, H, W) uint8 with
-    the clip's own frame 0. A baseline: it has no model of motion and never blends.
+    the clip's own frame 0. A baseline: it models no motion and never interpolates.
     """
     # Measured from white, the ground of pose images, the numbers stay small and float32 exact.
     wanted = clip.conditions.permute(0, 2, 3, 1).flatten(1).float() - 255  # (T, H·W·3)
     best = torch.full((len(wanted),), float("inf"))
     nearest = torch.zeros(len(wanted), dtype=torch.long)
     for start in range(0, len(poses), 4096):
-        known = torch.from_numpy(poses[start : start + 4096]).flatten(1).float() - 255
-        # |a - b|² without |a|², which is the same for every candidate
-        distance, index = (known.square().sum(1) - 2 * wanted @ known.T).min(dim=1)
+        candidates = torch.from_numpy(poses[start : start + 4096]).flatten(1).float() - 255
+        # ‖a - b‖² without ‖a‖², which is the same for every candidate
+        squares = candidates.square().sum(1)
+        distance, index = (squares - 2 * wanted @ candidates.T).min(dim=1)
         nearer = distance < best
         best[nearer], nearest[nearer] = distance[nearer], index[nearer] + start
     found = torch.from_numpy(frames[nearest.numpy()]).permute(0, 3, 1, 2)

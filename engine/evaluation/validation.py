@@ -1,4 +1,4 @@
-"""Validation by the test's protocol: from frame 0 and the conditions alone."""
+"""Validation by the test's protocol: a rollout from the context frames and the conditions alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from engine.evaluation.rollout import rollout_share
 from engine.evaluation.scoring import Scores, mean_scores, score
 from settings.resolve import Settings
 
-DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is looked at
+DIAGNOSTIC_WINDOWS = 8  # windows of a clip whose posterior is examined
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Validation:
 
     scores: list[Scores]
     predictions: list[Tensor]  # (T, 3, H, W) uint8 each
-    posterior: dict[str, float]  # mse and kl given the true frames; a diagnostic, not a score
+    posterior: dict[str, float]  # mse and kl with the posterior (oracle); a diagnostic, not a score
 
     def row(self, name: str) -> dict[str, float]:
         """Return the figures as columns of the log, prefixed with the name of the set."""
@@ -38,7 +38,7 @@ class Validation:
 def validate(
     model: nn.Module, clips: Sequence[Clip], settings: Settings, compute: Compute
 ) -> Validation:
-    """Roll the clips out in evaluation mode and score them; the model's mode is restored.
+    """Roll out the clips in evaluation mode and score them; the model's mode is restored.
 
     Several processes share the clips, and each returns the whole.
     """
@@ -85,8 +85,8 @@ def posterior_diagnostics(
 ) -> dict[str, float]:
     """Return MSE and KL with the posterior of the true frames, on a few windows of a clip.
 
-    This sees the frames it predicts, so it says whether the latent is used, not how good a
-    prediction is.
+    An oracle, which sees the frames it predicts: it says whether the latent is used, not how good
+    a prediction is (docs/method.md).
     """
     length = min(settings.train_vi_len, len(clip))
     starts = np.linspace(0, len(clip) - length, DIAGNOSTIC_WINDOWS).astype(int)

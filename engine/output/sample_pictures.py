@@ -1,4 +1,4 @@
-"""Pictures of samples: a GIF with colored borders, and the steps of the best laid out."""
+"""Samples to look at (docs/robot.md): clips with colored borders, and the best one in steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,25 +9,27 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from engine.evaluation.sampling import Sampled
-from engine.output.pictures import side_by_side, write_gif, write_strip
+from engine.output.pictures import side_by_side, write_strip
+from engine.output.video import write_video
 
-KNOWN, PREDICTED = (0, 200, 0), (230, 0, 0)  # colors of the border: green and red
+GIVEN, PREDICTED = (0, 200, 0), (230, 0, 0)  # colors of the border: green and red
 BORDER = 3  # pixels
 TITLE_HEIGHT = 12  # pixels
 MILLISECONDS = 200  # of a frame
 SCALE = 3
 
 
-def write_samples_gif(path: Path, sampled: Sampled) -> None:
-    """Write truth, posterior, best and random samples side by side, under their names.
+def write_samples(path: Path, sampled: Sampled, *, video: str = "gif") -> None:
+    """Write truth, posterior (oracle), best and random samples side by side, under their names.
 
-    True and known frames have a green border, predicted ones a red one.
+    True frames and context frames have a green border, predicted ones a red one.
     """
     clip = sampled.clip
     columns = [("truth", clip.frames, len(clip))]
     columns += [(name, frames, clip.n_past) for name, frames in sampled.shown.items()]
-    framed = [titled(bordered(frames, known), name) for name, frames, known in columns]
-    write_gif(path, side_by_side(*framed), scale=SCALE, milliseconds=MILLISECONDS)
+    framed = [titled(bordered(frames, given), name) for name, frames, given in columns]
+    joined = side_by_side(*framed)
+    write_video(path, joined, video=video, scale=SCALE, milliseconds=MILLISECONDS)
 
 
 def write_steps(path: Path, sampled: Sampled) -> None:
@@ -37,10 +39,10 @@ def write_steps(path: Path, sampled: Sampled) -> None:
     write_strip(path, *rows, frames=len(clip), scale=2)
 
 
-def bordered(frames: Tensor, known: int) -> Tensor:
-    """Put a border round (T, 3, H, W) uint8, green on the first `known` frames, red on the rest."""
+def bordered(frames: Tensor, given: int) -> Tensor:
+    """Put a border round (T, 3, H, W) uint8, green on the first `given` frames, red on the rest."""
     T, C, H, W = frames.shape
-    colors = torch.tensor([KNOWN] * known + [PREDICTED] * (T - known), dtype=torch.uint8)
+    colors = torch.tensor([GIVEN] * given + [PREDICTED] * (T - given), dtype=torch.uint8)
     whole = colors[:, :, None, None].expand(T, C, H + 2 * BORDER, W + 2 * BORDER).clone()
     whole[:, :, BORDER:-BORDER, BORDER:-BORDER] = frames
     return whole
@@ -54,8 +56,8 @@ def titled(frames: Tensor, title: str) -> Tensor:
     return torch.cat([text.expand(len(frames), -1, -1, -1), frames], dim=2)
 
 
-def write_pictures(folder: Path, sampled: Sequence[Sampled]) -> None:
-    """Write GIF and steps of every clip."""
+def write_pictures(folder: Path, sampled: Sequence[Sampled], *, video: str = "gif") -> None:
+    """Write samples and steps of every clip; `video` as in `write_video`."""
     for one in sampled:
-        write_samples_gif(folder / f"samples_seq_{one.clip.name}.gif", one)
+        write_samples(folder / f"samples_seq_{one.clip.name}.gif", one, video=video)
         write_steps(folder / f"strip_seq_{one.clip.name}.png", one)

@@ -15,7 +15,7 @@ def open_tensorboard(folder: Path, settings: dict, first_epoch: int) -> "Tensorb
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        print("--tensorboard: pip install tensorboard; going on without", file=sys.stderr)
+        print("--tensorboard: pip install tensorboard; continuing without", file=sys.stderr)
         return None
     writer = SummaryWriter(str(folder / FOLDER), purge_step=first_epoch or None)
     if first_epoch == 0:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from core import distributed
@@ -13,15 +14,11 @@ from engine.output.tensorboard_log import open_tensorboard
 from engine.output.wandb_log import open_wandb
 
 METRICS_FILE = "metrics.csv"
-COLUMNS = {  # of the log, by the group they have elsewhere; all others are of a validation
-    "train": ("loss", "mse", "kl", "elbo", "grad_norm", "skipped", "step"),
-    "schedule": ("beta", "tfr", "lr", "teacher_forced"),
-    "system": ("seconds", "frames_per_second"),
-}
+WAY_OUT = "move the file away, or train with --resume never, which sets it aside"
 
 
 class CsvLog:
-    """One row per epoch. A continued run drops the rows from its first epoch on and goes on.
+    """One row per epoch. A continued run drops the rows from its first epoch on.
 
     The file is written anew with every row, whole or not at all; where that fails, the row is in
     the next writing.
@@ -49,50 +46,81 @@ class CsvLog:
             file.write(text.getvalue().encode())
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's log. Raises UserError where a row is not one of an epoch."""
-    way_out = "move the file away, or train with --resume never, which sets it aside"
+def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
+    """Return the rows of a run's log, none of an empty file.
+
+    Raises UserError, which ends in `way_out`, where columns, a row or its epoch are not those of a
+    log.
+    """
     try:
         with io.TextIOWrapper(open_regular(path), "utf-8", "replace", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ["epoch"]
-            rows = list(reader)
-        if "epoch" not in columns:
-            raise csv.Error("no column epoch")
+            reader = csv.reader(file)
+            names = next(reader, ["epoch"])
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None
-    for number, row in enumerate(rows, start=2):
-        whole = None not in row and None not in row.values()
-        if not whole or not re.fullmatch(r"\d{1,9}", row.get("epoch", "")):
-            raise UserError(f"{path}: line {number} is not a row of a run's log; {way_out}")
+    if "epoch" not in names or len(set(names)) < len(names):
+        columns = ", ".join(names)[:80]
+        raise UserError(f"{path}: not the log of a run (columns {columns!r}); {way_out}")
+    rows, epoch = [], -1
+    for line, cells in lines:
+        if len(cells) != len(names):
+            raise UserError(
+                f"{path}, line {line}: {len(cells)} cells, the header has {len(names)}; {way_out}"
+            )
+        row = dict(zip(names, cells))
+        whole = re.fullmatch(r"[0-9]{1,9}", row["epoch"])
+        if not whole or int(row["epoch"]) <= epoch:
+            raise UserError(
+                f"{path}, line {line}: its epochs are no numbers, or do not rise; {way_out}"
+            )
+        epoch = int(row["epoch"])
+        rows.append(row)
     return rows
 
 
 class Tracker:
     """The CSV, wandb and TensorBoard behind one interface, which the loop calls once an epoch.
 
-    Of several processes the first alone logs; in the others this does nothing.
+    Of several processes the first alone logs; in the others this does nothing. artifacts: names
+    of files in the folder that go to wandb at the end, with `--wandb_artifacts`.
     """
 
-    def __init__(self, folder: Path, settings: dict, first_epoch: int):
+    def __init__(
+        self, folder: Path, settings: dict, first_epoch: int, artifacts: Sequence[str] = ()
+    ):
         self._csv, self._logs = None, []
         if not distributed.is_main():
             return
         self._csv = CsvLog(folder / METRICS_FILE, first_epoch)
         opened = [
-            open_wandb(folder, settings) if settings["wandb"] else None,
+            open_wandb(folder, settings, artifacts) if settings["wandb"] else None,
             open_tensorboard(folder, settings, first_epoch) if settings["tensorboard"] else None,
         ]
         self._logs = [log for log in opened if log is not None]
 
-    def log(self, row: dict, gifs: dict[str, Path], scores: dict[str, list[Scores]]) -> None:
-        """Record the figures of an epoch, and of its validation the GIFs and scores by set."""
+    def log(
+        self,
+        epoch: int,
+        groups: dict[str, dict[str, float]],
+        gifs: dict[str, Path],
+        scores: dict[str, list[Scores]],
+    ) -> None:
+        """Record the figures of an epoch, and of its validation the GIFs and scores by set.
+
+        groups: figures by name, by where they belong: `train` whatever the model measured,
+        `schedule`, `system`, `val`. Names are columns of the CSV, and elsewhere `train/loss`.
+        """
         if self._csv is None:
             return
-        self._csv.add(row)
-        figures = grouped({name: value for name, value in row.items() if name != "epoch"})
+        self._csv.add(log_row(epoch, groups))
+        figures = {
+            f"{group}/{name}": value
+            for group, members in groups.items()
+            for name, value in members.items()
+        }
         for log in self._logs:
-            log.log(row["epoch"], figures, gifs, scores)
+            log.log(epoch, figures, gifs, scores)
 
     def close(self) -> None:
         """Finish what is open. Further calls do nothing."""
@@ -100,7 +128,15 @@ class Tracker:
             self._logs.pop().close()
 
 
-def grouped(row: dict[str, float]) -> dict[str, float]:
-    """Name the columns of the log by their group: train/, schedule/, system/, else val/."""
-    groups = {name: group for group, names in COLUMNS.items() for name in names}
-    return {f"{groups.get(name, 'val')}/{name}": value for name, value in row.items()}
+def log_row(epoch: int, groups: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the figures of all groups as a row of the CSV."""
+    row: dict[str, float] = {"epoch": epoch}
+    for group, members in groups.items():
+        if twice := row.keys() & members.keys():
+            raise ValueError(f"{group}/{twice.pop()}: another group has a figure of this name")
+        row |= members
+    if {"skipped", "teacher_forced"} <= row.keys():  # where it has stood in every file so far
+        names = [name for name in row if name != "skipped"]
+        names.insert(names.index("teacher_forced"), "skipped")
+        row = {name: row[name] for name in names}
+    return row

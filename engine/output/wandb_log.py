@@ -4,26 +4,27 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.files import atomic_write, warn_on_write_error
-from engine.checkpoints.checkpoint import BEST, LAST
 from engine.evaluation.scoring import Scores
 
-ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run goes on
+ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
 PROJECT = "conditional-video-vae"
 GROUPS = ("train", "val", "schedule", "system")
 
 
-def open_wandb(folder: Path, settings: dict) -> "WandbLog | None":
-    """Start or go on with the wandb run of a run folder; None where there is to be none.
+def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "WandbLog | None":
+    """Start or continue the wandb run of a run folder; None where wandb is not installed.
 
-    Offline where there is no login or no network.
+    Offline where there is no login or no network. artifacts: names of files in the folder, sent
+    at the end with `--wandb_artifacts`.
     """
     try:
         import wandb
     except ImportError:
-        print("wandb is not installed (pip install wandb); going on without", file=sys.stderr)
+        print("wandb is not installed (pip install wandb); continuing without", file=sys.stderr)
         return None
     mode = os.environ.get("WANDB_MODE")
     why = f"WANDB_MODE is {mode}"
@@ -48,7 +49,7 @@ def open_wandb(folder: Path, settings: dict) -> "WandbLog | None":
     except wandb.errors.CommError as error:
         print(f"wandb runs offline: no connection ({error})", file=sys.stderr)
         run = wandb.init(mode="offline", **arguments)
-    return WandbLog(run, folder, artifacts=settings["wandb_artifacts"])
+    return WandbLog(run, folder, artifacts if settings["wandb_artifacts"] else ())
 
 
 def _run_id(folder: Path, wanted: str | None) -> str:
@@ -68,7 +69,7 @@ def _run_id(folder: Path, wanted: str | None) -> str:
 class WandbLog:
     """An open wandb run: figures by epoch in groups, GIFs and scores by frame as media."""
 
-    def __init__(self, run, folder: Path, *, artifacts: bool):
+    def __init__(self, run, folder: Path, artifacts: Sequence[str]):
         self._run, self._folder, self._artifacts = run, folder, artifacts
         run.define_metric("epoch")
         for group in GROUPS:
@@ -88,18 +89,17 @@ class WandbLog:
         self._run.log({"epoch": epoch} | figures | media | tables, step=epoch)
 
     def close(self) -> None:
-        """Send the checkpoints where asked for, end the run, and say how to sync it."""
-        if self._artifacts:
-            self._send_checkpoints()
+        """Send the artifacts, end the run, and say how to sync it."""
+        self._send_artifacts()
         offline, place = self._run.offline, Path(self._run.dir).parent
         self._run.finish()
         if offline:
             print(f"wandb: to send this run, `wandb login`, then `wandb sync {place}`")
 
-    def _send_checkpoints(self) -> None:
+    def _send_artifacts(self) -> None:
         import wandb
 
-        for name in (BEST, LAST):
+        for name in self._artifacts:
             path = self._folder / name
             if path.exists():
                 artifact = wandb.Artifact(f"{self._run.id}-{path.stem}", type="model")

@@ -126,9 +126,8 @@ class TrainingLoop:
         if self.stop.agreed:
             raise Interrupted
         run, saver, settings, epoch = self.run, self.saver, self.run.settings, self.run.epoch
-        row = run.epoch_metrics.row()
-        row["train"]["step"] = run.step
-        row["val"] = dict(self.constants)
+        row = run.epoch_metrics.row() | {"val": dict(self.constants)}
+        row["train"] = {"step": run.step} | row["train"]
         last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
         validates = (epoch + 1) % settings.per_val == 0 or last
         names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
@@ -149,8 +148,7 @@ class TrainingLoop:
                     found, saver.folder, epoch if settings.store_visualization else None
                 )
         run.end_epoch()
-        flat = {name: value for group in row.values() for name, value in group.items()}
-        self.tracker.log({"epoch": epoch} | flat, gifs, scores)
+        self.tracker.log(epoch, row, gifs, scores)
         if validates:
             say(bar, summary(row, progress(run), run.best))
 

@@ -3,7 +3,8 @@
 Adam scales each weight by itself. Muon takes the momentum of a layer for the matrix it is, from
 all inputs of a position to its outputs, and makes it orthogonal: directions that the gradient
 shows rarely are learned as fast as those it shows always. What is no matrix to speak of (biases,
-norms, depthwise kernels, layers of few channels, the scene) is left to AdamW, in the same object.
+norms, depthwise kernels, layers of few channels, the positional bias) is left to torch's AdamW, in
+the same object.
 """
 
 import math
@@ -11,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values from (0, 1] to about 1
 ITERATIONS = 5
@@ -22,9 +24,19 @@ EPSILON = 1e-8
 
 
 class Muon(Optimizer):
-    """Muon for the matrices among the parameters, AdamW for the others; decay is decoupled."""
+    """Muon for the matrices among the parameters, AdamW for the others; decay is decoupled.
 
-    def __init__(self, parameters, lr: float, weight_decay: float = 0.0):
+    betas are AdamW's; as they are no state of a group, a checkpoint does not bring them along.
+    """
+
+    def __init__(
+        self,
+        parameters,
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = BETAS,
+    ):
+        self.betas = betas
         parameters = list(parameters)
         groups = [
             {"params": [p for p in parameters if is_matrix(p) == wanted], "muon": wanted}
@@ -41,11 +53,14 @@ class Muon(Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            step = self._muon_step if group["muon"] else self._adam_step
-            step(parameters, [p.grad for p in parameters], group["lr"])
+            step = self._muon_step if group["muon"] else self._adamw_step
+            gradients = [p.grad for p in parameters]
+            step(parameters, gradients, group["lr"], group["weight_decay"])
 
-    def _muon_step(self, parameters: list[nn.Parameter], gradients: list[Tensor], lr: float):
+    def _muon_step(
+        self, parameters: list[nn.Parameter], gradients: list[Tensor], lr: float, decay: float
+    ):
+        torch._foreach_mul_(parameters, 1 - lr * decay)
         momentum = self._state(parameters, "momentum")
         torch._foreach_lerp_(momentum, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momentum, MOMENTUM)  # Nesterov's look ahead
@@ -61,18 +76,26 @@ class Muon(Optimizer):
                 same = parameter.shape[0] == shape[0]
                 parameter.sub_((wide if same else wide.mT).reshape(parameter.shape), alpha=size)
 
-    def _adam_step(self, parameters: list[nn.Parameter], gradients: list[Tensor], lr: float):
+    def _adamw_step(
+        self, parameters: list[nn.Parameter], gradients: list[Tensor], lr: float, decay: float
+    ):
         means, squares = (self._state(parameters, name) for name in ("exp_avg", "exp_avg_sq"))
-        steps = self._state(parameters, "step", lambda _: torch.zeros(()))
-        torch._foreach_add_(steps, 1)
-        count = float(steps[0])
-        torch._foreach_lerp_(means, gradients, 1 - BETAS[0])
-        torch._foreach_mul_(squares, BETAS[1])
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - BETAS[1])
-        scale = torch._foreach_sqrt(squares)
-        torch._foreach_div_(scale, math.sqrt(1 - BETAS[1] ** count))
-        torch._foreach_add_(scale, EPSILON)
-        torch._foreach_addcdiv_(parameters, means, scale, -lr / (1 - BETAS[0] ** count))
+        adamw(
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            self._state(parameters, "step", lambda _: torch.zeros(())),
+            foreach=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=lr,
+            weight_decay=decay,
+            eps=EPSILON,
+            maximize=False,
+        )
 
     def _state(self, parameters: list[nn.Parameter], name: str, start=torch.zeros_like):
         for parameter in parameters:

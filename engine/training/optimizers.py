@@ -31,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimiz
         case "AdamW":
             return torch.optim.AdamW(model.parameters(), betas=betas, fused=True, **arguments)
         case "Muon":
-            return Muon(model.parameters(), **arguments)
+            return Muon(model.parameters(), betas=betas, **arguments)
         case "RMSprop":
             return torch.optim.RMSprop(model.parameters(), **arguments)
     raise ValueError(f"unknown optimizer {settings.optim!r}")

@@ -57,7 +57,7 @@ def progress(run: Run) -> str:
     return f"epoch {run.epoch}, {run.seconds / 60:.1f} of {run.settings.minutes:g} min"
 
 
-UNSAID = ("elbo", "grad_norm", "skipped")  # metrics that are for the log alone
+UNSAID = ("elbo", "grad_norm", "skipped", "step")  # metrics that are for the log alone
 
 
 def summary(row: dict[str, dict[str, float]], progress: str, best: dict) -> str:

@@ -59,7 +59,8 @@ class Trainer:
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
         folder = Path(settings.save_root)
         with open_run_folder(folder, run.plain_settings(), continued_from=self.continued_from):
-            tracker = Tracker(folder, run.plain_settings(), first_epoch=run.epoch)
+            artifacts = (checkpoint.BEST, checkpoint.LAST)
+            tracker = Tracker(folder, run.plain_settings(), run.epoch, artifacts)
             try:
                 TrainingLoop(run, data, sets, tracker, folder, constants).train()
             finally:
