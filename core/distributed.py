@@ -208,7 +208,11 @@ def data_parallel(model: nn.Module) -> nn.Module:
         # From 2.14 on the flag has a new name, which PyTorch 2.10 does not know.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
-            model, find_unused_parameters=True, broadcast_buffers=False, init_sync=False
+            model,
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,  # one copy of the gradients less
+            broadcast_buffers=False,
+            init_sync=False,
         )
 
 
