@@ -1,5 +1,4 @@
-"""Everything around a model: settings, data cache, training, roll-out, checkpoints, outputs.
+"""Everything around a model that keeps `engine.contract`: evaluation, output, checkpoints, training.
 
-Nothing here imports `modules`: the engine serves any model that keeps the contract of
-`engine.contract`. The scripts bring engine, data and model together.
+No model, no task and no layout of a data set is named here.
 """
