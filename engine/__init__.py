@@ -1,4 +1,4 @@
-"""Everything around a model that keeps `engine.contract`: evaluation, output, checkpoints, training.
+"""Everything around a model that keeps `engine.contract`.
 
-No model, no task and no layout of a data set is named here.
+Evaluation, output, checkpoints and training; no model, no task and no layout of data is named here.
 """
