@@ -50,7 +50,9 @@ def settings() -> Callable[..., Namespace]:
 
     def make(**flags) -> Namespace:
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1}
-        return make_settings(tester_parser(), TINY_WIDTHS | places | flags)
+        parser = tester_parser()
+        assert flags.keys() <= parser.scopes.keys(), "a name that no flag has"
+        return make_settings(parser, TINY_WIDTHS | places | flags)
 
     return make
 

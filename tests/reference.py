@@ -20,7 +20,7 @@ OUTPUTS = {
 def training_loss(
     model: torch.nn.Module,
     frames: Tensor,
-    poses: Tensor,
+    conditions: Tensor,
     *,
     teacher_forcing: Sequence[bool],
     kl_beta: float,
@@ -29,12 +29,14 @@ def training_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of windows (B, T, 3, H, W) and its parts, step by step.
 
-    teacher_forcing: T − 1 flags; noise: (B, T − 1, N, H, W). A gradient passes from prediction
+    conditions: the poses, (B, T, 3, H, W); teacher_forcing: T − 1 flags; noise:
+    (B, T − 1, N, H, W). A gradient passes from prediction
     to prediction inside runs of bptt + 1 steps.
     """
     B, T = frames.shape[:2]
     # BatchNorm takes its statistics over all poses at once, so these are encoded together.
-    pose_features = model.label_transformation(poses[:, 1:].flatten(0, 1)).unflatten(0, (B, T - 1))
+    pose_features = model.label_transformation(conditions[:, 1:].flatten(0, 1))
+    pose_features = pose_features.unflatten(0, (B, T - 1))
     squared_error, kl, predicted = 0.0, 0.0, None
     for t in range(1, T):
         pose = pose_features[:, t - 1]

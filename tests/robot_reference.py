@@ -83,7 +83,7 @@ def training_loss(
     """
     B, T = frames.shape[:2]
     config = model.config
-    conditions = conditions[:, :, : 7 * config.condition]
+    conditions = conditions[:, :, : 0 if config.action_free else 7]
     predictor, posterior = Predictor(model.predictor), Gaussian(model.posterior)
     prior = Gaussian(model.prior) if config.prior == "learned" else None
     squared_error, kl, predicted = 0.0, 0.0, []
@@ -141,7 +141,7 @@ def rollout(
         h, own_skips = encode(model.encoder, drawn[t - 1])
         if t - 1 < n_past or config.last_frame_skip:
             skips = own_skips
-        condition = conditions[t : t + 1, : 7 * config.condition]
+        condition = conditions[t : t + 1, : 0 if config.action_free else 7]
         mu, logvar = torch.zeros(2, 1, config.z_dim)
         if prior is not None:
             mu, logvar = prior(h, condition)

@@ -163,8 +163,8 @@ def test_nobody_leaves_the_picture_and_who_is_cut_is_not_moved():
 def test_the_part_that_is_flipped_is_a_flag(dance_root, settings):
     flags = {"DR": str(dance_root), "train_vi_len": 2, "batch_size": 15, "augment": True}
     parts = []
-    for mirror in (0.0, 0.5, 1.0):
-        data = DanceWindows(settings(**flags, mirror=mirror), CPU)
+    for flip_prob in (0.0, 0.5, 1.0):
+        data = DanceWindows(settings(**flags, flip_prob=flip_prob), CPU)
         parts.append(np.mean([float(b.warp.flipped.float().mean()) for b in data.batches(0)]))
     assert parts[::2] == [0, 1]
     assert 0.1 < parts[1] < 0.9

@@ -150,7 +150,7 @@ def test_a_replay_that_does_not_fit_is_refused():
     small = np.zeros((2, 8, 16, 3), np.uint8)
     check_memory(Shards([small]))
     huge = np.lib.stride_tricks.as_strided(small, (1 << 40, 8, 16, 3), (0, *small.strides[1:]))
-    with pytest.raises(UserError, match="--no-replay"):
+    with pytest.raises(UserError, match="--no-prediction_buffer"):
         check_memory(Shards([huge]))
 
 

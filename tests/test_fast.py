@@ -12,6 +12,7 @@ from core.device import Compute, choose_compute, keep_freed_memory
 from core.errors import UserError
 from data.types import Clip
 from engine.evaluation.rollout import CapturedPredict, rollout
+from tests.models import loss_of
 from tests.scripts import join, start
 from tests.test_recipe import CPU, tiny, window_inputs
 
@@ -23,7 +24,7 @@ def test_bf16_is_within_its_rounding(forced):
     for compute in (Compute(CPU), Compute(CPU, bf16=True)):
         model = compute.prepare(tiny())
         with compute.autocast():
-            loss, metrics, _ = model.loss(**window_inputs(model), teacher_forcing=[forced] * 3)
+            loss, metrics, _ = loss_of(model, **window_inputs(model), teacher_forcing=[forced] * 3)
         assert all(value.dtype == torch.float32 for value in metrics.values())
         loss.backward()
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
@@ -47,7 +48,7 @@ def test_compiled_networks_train_as_eager_ones():
     for compiled in (False, True):
         compute = Compute(CPU, compiled=compiled)
         model = compute.prepare(tiny(frame_H=12, frame_W=16))
-        loss, *_ = model.loss(**window_inputs(model), teacher_forcing=[True] * 3)
+        loss, *_ = loss_of(model, **window_inputs(model), teacher_forcing=[True] * 3)
         loss.backward()
         assert (model.Generator._compiled_call_impl is not None) == compiled
         results.append((loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))

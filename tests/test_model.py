@@ -9,10 +9,11 @@ import torch
 import engine.evaluation.rollout
 from core.device import Compute
 from core.randomness import Stream, normal
-from data.types import Batch, Clip
+from data.types import Clip
 from engine.evaluation.rollout import rollout, to_uint8
 from modules.vae import CVAE, CVAEConfig
 from tests import reference
+from tests.models import loss_of
 
 H, W, N = 6, 8, 4
 CPU = Compute(torch.device("cpu"))
@@ -63,7 +64,7 @@ def drawn_by(model):
 def predictions(model, frames, poses, forcing, noise):
     """The Generator's outputs of a training loss: (T − 1, B, 3, H, W)."""
     with drawn_by(model) as drawn, torch.no_grad():
-        model(Batch(frames, poses), teacher_forcing=forcing, kl_beta=0.0, noise=noise)
+        loss_of(model, frames, poses, teacher_forcing=forcing, kl_beta=0.0, noise=noise)
     return torch.cat(drawn).unflatten(0, (len(forcing), -1))
 
 
@@ -87,7 +88,7 @@ def test_loss_and_gradients_are_those_of_the_slow_loop(forcing, B, T, bptt):
         "noise": noise,
         "bptt": bptt,
     }
-    loss, metrics, _ = model(Batch(frames, poses), **arguments)
+    loss, metrics, _ = loss_of(model, frames, poses, **arguments)
     expected_loss, expected = reference.training_loss(model, frames, poses, **arguments)
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
     assert metrics["loss"].item() == loss.item()
@@ -107,7 +108,7 @@ def test_loss_and_gradients_are_those_of_the_slow_loop(forcing, B, T, bptt):
 def test_loss_with_other_output_activations(output_activation):
     model, (frames, poses, noise) = make_model(0, output_activation), make_batch(2, 3)
     arguments = {"teacher_forcing": [True, False], "kl_beta": 0.01, "noise": noise}
-    loss, *_ = model(Batch(frames, poses), **arguments)
+    loss, *_ = loss_of(model, frames, poses, **arguments)
     expected, _ = reference.training_loss(model, frames, poses, **arguments)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -116,7 +117,7 @@ def test_loss_moves_the_running_statistics_as_the_slow_loop_does():
     frames, poses, noise = make_batch(3, 4)
     arguments = {"teacher_forcing": [False] * 3, "kl_beta": 1.0, "noise": noise}
     ours, theirs = make_model(), make_model()
-    ours(Batch(frames, poses), **arguments)
+    loss_of(ours, frames, poses, **arguments)
     reference.training_loss(theirs, frames, poses, **arguments)
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
@@ -127,7 +128,7 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
     """−½·(squared error summed over a frame) − KL."""
     model, (frames, poses, noise) = make_model(), make_batch(3, 4)
     flags = FORCINGS[forcing](3)
-    _, metrics, _ = model(Batch(frames, poses), teacher_forcing=flags, kl_beta=0.5, noise=noise)
+    _, metrics, _ = loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.5, noise=noise)
     drawn = torch.sigmoid(predictions(model, frames, poses, flags, noise))
     squared_errors = (drawn - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
     expected = -0.5 * squared_errors.mean() - metrics["kl"]
@@ -136,8 +137,8 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
 
 def test_metrics_carry_no_graph():
     model, (frames, poses, noise) = make_model(), make_batch(1, 3)
-    _, metrics, _ = model(
-        Batch(frames, poses), teacher_forcing=[False] * 2, kl_beta=1.0, noise=noise
+    _, metrics, _ = loss_of(
+        model, frames, poses, teacher_forcing=[False] * 2, kl_beta=1.0, noise=noise
     )
     assert set(metrics) == {"loss", "mse", "kl", "elbo"}
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
@@ -181,7 +182,7 @@ def test_the_posterior_looks_at_the_current_frame_and_pose():
     model.Gaussian_Predictor.register_forward_hook(lambda *call: seen.append(call[2][1].detach()))
 
     def means(frames, poses):
-        model(Batch(frames, poses), teacher_forcing=[False] * 3, kl_beta=0.0, noise=noise)
+        loss_of(model, frames, poses, teacher_forcing=[False] * 3, kl_beta=0.0, noise=noise)
         return seen.pop()
 
     plain = means(frames, poses)
@@ -201,7 +202,7 @@ def feels(model, T, flags, bptt):
     frames, poses, noise = make_batch(1, T)
     noise.requires_grad_()
     with drawn_by(model) as drawn:
-        model(Batch(frames, poses), teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt)
+        loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt)
     table = []
     for prediction in drawn:
         (gradient,) = torch.autograd.grad(prediction.square().sum(), noise, retain_graph=True)
@@ -230,8 +231,8 @@ def test_the_loss_of_a_step_reaches_the_step_before_through_its_frame(bptt, felt
 
     def gradient_at_step_0(frames):
         flags = [False, False]
-        loss, *_ = model.loss(
-            frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt
+        loss, *_ = loss_of(
+            model, frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt
         )
         return torch.autograd.grad(loss, noise)[0][:, 0]
 

@@ -19,6 +19,7 @@ from modules.vae import CVAE, CVAEConfig
 from settings.flags import trainer_parser
 from settings.resolve import make_settings
 from tests import reference
+from tests.models import loss_of
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def window_inputs(model: CVAE, B: int = 3, T: int = 4) -> dict:
     shape = (B, T, 3, model.config.frame_H, model.config.frame_W)
     frames, poses = (torch.rand(shape, generator=generator) for _ in range(2))
     noise = torch.randn(B, T - 1, *model.latent_shape, generator=generator)
-    return {"frames": frames, "poses": poses, "noise": noise, "kl_beta": 0.01}
+    return {"frames": frames, "conditions": poses, "noise": noise, "kl_beta": 0.01}
 
 
 # --------------------------------------------------------------------- patches
@@ -53,7 +54,7 @@ def test_patch_1_is_the_labs_model_weight_for_weight():
         k: v.shape for k, v in tiny().state_dict().items()
     }
     inputs = window_inputs(tiny())
-    ours, *_ = tiny(patch_size=1).loss(**inputs, teacher_forcing=[False] * 3)
+    ours, *_ = loss_of(tiny(patch_size=1), **inputs, teacher_forcing=[False] * 3)
     lab, _ = reference.training_loss(tiny(), **inputs, teacher_forcing=[False] * 3)
     torch.testing.assert_close(ours, lab)
 
@@ -86,7 +87,7 @@ def test_the_scene_starts_as_nothing_and_is_learned():
     assert set(with_scene.state_dict()) - set(without.state_dict()) == {"scene"}
     with_scene.load_state_dict(without.state_dict(), strict=False)
     inputs = window_inputs(without)
-    losses = [m.loss(**inputs, teacher_forcing=[True] * 3)[0] for m in (with_scene, without)]
+    losses = [loss_of(m, **inputs, teacher_forcing=[True] * 3)[0] for m in (with_scene, without)]
     assert torch.equal(*losses)
     losses[0].backward()
     assert with_scene.scene.grad.abs().sum() > 0
@@ -108,14 +109,14 @@ def test_given_frames_are_what_every_step_draws_from():
     """With `previous` = the true frames, the loss is that of teacher forcing."""
     model = tiny()
     inputs = window_inputs(model)
-    forced, _, expected = model.loss(**inputs, teacher_forcing=[True] * 3)
+    forced, _, expected = loss_of(model, **inputs, teacher_forcing=[True] * 3)
     previous = inputs["frames"][:, :-1]
-    given, _, drawn = model.loss(**inputs, teacher_forcing=[False] * 3, previous=previous)
+    given, _, drawn = loss_of(model, **inputs, teacher_forcing=[False] * 3, previous=previous)
     torch.testing.assert_close(given, forced)
     torch.testing.assert_close(drawn, expected)
     changed = previous.clone()
     changed[:, 1] = 0
-    _, _, other = model.loss(**inputs, teacher_forcing=[False] * 3, previous=changed)
+    _, _, other = loss_of(model, **inputs, teacher_forcing=[False] * 3, previous=changed)
     same = [torch.allclose(other[:, t], drawn[:, t]) for t in range(3)]
     assert same == [True, False, True]
 

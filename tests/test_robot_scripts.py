@@ -118,7 +118,7 @@ def test_command_lines_of_the_lab_are_taken_with_its_defaults():
         **{"tfr": 1.0, "tfr_sde": 0, "tfr_d_step": 0, "tfr_lower_bound": 0, "optim": "Adam"},
         **{"n_past": 2, "n_future": 10, "n_eval": 30, "rnn_size": 256, "z_dim": 64, "g_dim": 128},
         **{"posterior_rnn_layers": 1, "predictor_rnn_layers": 2, "kl_anneal_stop": 1e-4},
-        **{"seed": 1, "kl_anneal_type": "Monotonic", "condition": True, "prior": "fixed"},
+        **{"seed": 1, "kl_anneal_type": "Monotonic", "action_free": False, "prior": "fixed"},
     }.items():
         assert getattr(defaults, name) == value, name
     assert settings_of("--DR D").kl_anneal_type == "Cyclical"  # the dance lab's stay
@@ -127,10 +127,10 @@ def test_command_lines_of_the_lab_are_taken_with_its_defaults():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--model svg --DR D --replay", "--replay is for --model dance.*LSTMs"),
-        ("--model svg --DR D --F_dim 16", "--F_dim is for --model dance"),
-        ("--DR D --no_condition", "--no_condition is for --model svg"),
-        ("--model svg --DR D --preset best", "--preset best"),
+        ("--model svg --DR D --replay", "--prediction_buffer is not for --model svg: .*LSTMs"),
+        ("--model svg --DR D --F_dim 16", "--F_dim is for --model cvae, not for --model svg"),
+        ("--DR D --no_condition", "--action_free is for --model svg, not for --model cvae"),
+        ("--model svg --DR D --preset best", "--preset large"),
         ("--model svg --DR D --n_eval 2", "--n_eval 2 must be more than --n_past 2"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_checkpoint_brings_its_model_and_refuses_another(trained):
     assert (settings.model, settings.prior, settings.vgg_width) == ("svg", "learned", 2)
     with pytest.raises(UserError, match="--prior fixed contradicts"):
         settings_of(f"--DR D --ckpt_path {trained} --prior fixed")
-    with pytest.raises(UserError, match="--model dance contradicts"):
+    with pytest.raises(UserError, match="--model cvae contradicts"):
         settings_of(f"--DR D --ckpt_path {trained} --model dance")
     assert MODELS["svg"].presets["quick"]["vgg_width"] != 2
 

@@ -77,13 +77,13 @@ def test_cyclical_and_monotonic_by_the_formula(settings, epochs, cycles, ratio, 
     )
     numbers = [Fraction(text) for text in (ratio, start, stop)]
     for epoch in range(epochs):
-        chosen.kl_anneal_type = "Cyclical"
+        chosen = chosen.but(kl_anneal_type="Cyclical")
         expected = beta_by_the_spec(epoch, epochs, cycles, *numbers)
         assert kl_beta(chosen, epoch) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-        chosen.kl_anneal_type = "Monotonic"
+        chosen = chosen.but(kl_anneal_type="Monotonic")
         expected = beta_by_the_spec(epoch, epochs, 1, *numbers)
         assert kl_beta(chosen, epoch) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-        chosen.kl_anneal_type = "None"
+        chosen = chosen.but(kl_anneal_type="None")
         assert kl_beta(chosen, epoch) == float(stop)
 
 

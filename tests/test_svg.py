@@ -12,6 +12,7 @@ from modules.gaussian import kl_between, kl_criterion
 from modules.svg import SVG, SVGConfig
 from modules.vgg import doubled_conv
 from tests import robot_reference as reference
+from tests.models import loss_of
 
 CPU = torch.device("cpu")
 TINY = {"g_dim": 6, "z_dim": 3, "rnn_size": 8, "vgg_width": 2}
@@ -29,7 +30,7 @@ def tiny(**config) -> SVG:
             elif isinstance(module, torch.nn.Linear | torch.nn.LSTM):
                 for weight in module.parameters():
                     weight.mul_(3)
-        model.train().loss(**window_inputs(), teacher_forcing=[False] * 5)
+        loss_of(model.train(), **window_inputs(), teacher_forcing=[False] * 5)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.1
@@ -108,9 +109,11 @@ def test_kl_between_gaussians_is_that_of_torch_and_of_the_fixed_prior():
 def test_loss_and_gradients_are_those_of_the_reference(prior, last_frame_skip, bptt, forced):
     model = tiny(prior=prior, last_frame_skip=last_frame_skip)
     found = []
-    for loss in (model.loss, lambda **inputs: reference.training_loss(model, **inputs)):
+    for loss in (loss_of, reference.training_loss):
         model.zero_grad()
-        value, metrics, predictions = loss(**window_inputs(), teacher_forcing=forced, bptt=bptt)
+        value, metrics, predictions = loss(
+            model, **window_inputs(), teacher_forcing=forced, bptt=bptt
+        )
         value.backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         found.append((value.detach(), metrics["mse"], metrics["kl"], predictions, gradient))
@@ -124,7 +127,7 @@ def test_gradients_pass_through_as_many_predictions_as_asked():
     gradients = []
     for bptt in (0, 9):
         model.zero_grad()
-        model.loss(**window_inputs(), teacher_forcing=[False] * 5, bptt=bptt)[0].backward()
+        loss_of(model, **window_inputs(), teacher_forcing=[False] * 5, bptt=bptt)[0].backward()
         gradients.append(model.decoder.tail.weight.grad.clone())
     assert not torch.allclose(*gradients, rtol=1e-3, atol=0)
 
@@ -136,25 +139,25 @@ def test_batch_norm_takes_its_statistics_over_all_frames_of_a_step():
     before = first[1].running_mean.clone()
     with torch.no_grad():
         mean = first[0](frames.flatten(0, 1)).mean(dim=(0, 2, 3))
-        model.loss(**window_inputs(), teacher_forcing=[True] * 5)
+        loss_of(model, **window_inputs(), teacher_forcing=[True] * 5)
     torch.testing.assert_close(first[1].running_mean, 0.9 * before + 0.1 * mean)
     assert first[1].num_batches_tracked == 1
 
 
 def test_without_a_condition_it_changes_nothing_and_has_no_weights():
-    model = tiny(condition=False)
+    model = tiny(action_free=True)
     inputs = window_inputs()
     losses = []
     for scale in (1, 0):
         given = inputs | {"conditions": scale * inputs["conditions"]}
-        losses.append(model.loss(**given, teacher_forcing=[True] * 5)[0])
+        losses.append(loss_of(model, **given, teacher_forcing=[True] * 5)[0])
     assert losses[0] == losses[1]
     assert model.predictor.embed.in_features == TINY["g_dim"] + TINY["z_dim"]
 
 
 def test_predictions_kept_elsewhere_are_refused():
     with pytest.raises(ValueError, match="LSTM"):
-        tiny().loss(**window_inputs(), teacher_forcing=[True] * 5, previous=torch.zeros(1))
+        loss_of(tiny(), **window_inputs(), teacher_forcing=[True] * 5, previous=torch.zeros(1))
 
 
 def test_bf16_is_within_its_rounding():
@@ -162,7 +165,7 @@ def test_bf16_is_within_its_rounding():
     for compute in (Compute(CPU), Compute(CPU, bf16=True)):
         model = compute.prepare(tiny())
         with compute.autocast():
-            loss, metrics, _ = model.loss(**window_inputs(), teacher_forcing=[False] * 5)
+            loss, metrics, _ = loss_of(model, **window_inputs(), teacher_forcing=[False] * 5)
         assert all(value.dtype == torch.float32 for value in metrics.values())
         found.append(loss)
     torch.testing.assert_close(found[1], found[0], rtol=0.02, atol=0)
