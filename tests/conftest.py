@@ -16,7 +16,7 @@ from data.store.shards import Shards
 from demo.dance import draw_dataset
 from settings.flags import tester_parser
 from settings.resolve import make_settings
-from tests.hostile import SMALL, call, contents, draw_small_dataset
+from tests.support.hostile import SMALL, call, contents, draw_small_dataset
 
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
 
