@@ -18,7 +18,7 @@ from data.dance_files import Split, list_split, read_cuts
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
-from data.store.remote import as_path
+from data.store.remote import RemotePath, as_path
 from data.store.shards import spread
 from data.types import Batch, Clip
 from data.windows import (
@@ -40,7 +40,10 @@ class DanceData:
 
     def __init__(self, settings):
         self.settings = settings
-        self.root = as_path(settings.DR)
+
+    @cached_property
+    def root(self) -> Path | RemotePath:
+        return as_path(self.settings.DR)
 
     @cached_property
     def train(self) -> Split:

@@ -16,7 +16,7 @@ from data.store.shards import Shards
 from demo.dance import draw_dataset
 from settings.flags import tester_parser
 from settings.resolve import make_settings
-from tests.hostile import SMALL, call, contents, draw_small_dataset
+from tests.support.hostile import SMALL, call, contents, draw_small_dataset
 
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
 
@@ -50,7 +50,9 @@ def settings() -> Callable[..., Namespace]:
 
     def make(**flags) -> Namespace:
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1}
-        return make_settings(tester_parser(), TINY_WIDTHS | places | flags)
+        parser = tester_parser()
+        assert flags.keys() <= parser.scopes.keys(), "a name that no flag has"
+        return make_settings(parser, TINY_WIDTHS | places | flags)
 
     return make
 

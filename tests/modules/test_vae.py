@@ -1,0 +1,354 @@
+"""The CVAE against its slow reference, and what may reach a prediction."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import engine.evaluation.rollout
+from core.device import Compute
+from core.randomness import Stream, normal
+from data.types import Clip
+from engine.evaluation.rollout import rollout, to_uint8
+from modules.vae import CVAE, CVAEConfig
+from tests.support import reference
+from tests.support.models import loss_of
+
+H, W, N = 6, 8, 4
+CPU = Compute(torch.device("cpu"))
+
+
+def make_model(seed=0, output_activation="sigmoid"):
+    """A tiny CVAE whose pictures have contrast and whose posterior is not the prior."""
+    torch.manual_seed(seed)
+    config = CVAEConfig(8, 4, N, 8, H, W, output_activation=output_activation)
+    model = CVAE(config)
+    with torch.no_grad():
+        model.Gaussian_Predictor[-1].weight.mul_(3)
+        model.label_transformation[2].running_mean.uniform_(-0.3, 0.3)
+        model.label_transformation[2].running_var.uniform_(0.02, 0.1)
+        frame, pose = torch.rand(2, 64, 3, H, W)
+        frame, pose = model.frame_transformation(frame), model.label_transformation.eval()(pose)
+        fused = model.Decoder_Fusion(frame, pose, torch.randn(64, N, H, W))
+        last = model.Generator[-1]
+        drawn = model.Generator(fused)
+        last.weight.div_(drawn.std((0, 2, 3))[:, None, None, None])
+        last.bias.sub_(drawn.mean((0, 2, 3))).div_(drawn.std((0, 2, 3)))
+    return model.train()
+
+
+def make_batch(B, T, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    frames, poses = torch.rand(2, B, T, 3, H, W, generator=generator)
+    return frames, poses, torch.randn(B, T - 1, N, H, W, generator=generator)
+
+
+def make_clips(lengths, seed=2):
+    rng = np.random.default_rng(seed)
+    pictures = [rng.integers(0, 256, (2, n, 3, H, W), dtype=np.uint8) for n in lengths]
+    return [Clip(str(k), *torch.from_numpy(pair)) for k, pair in enumerate(pictures)]
+
+
+@contextmanager
+def drawn_by(model):
+    """Collect the predictions (B, 3, H, W) of every step, with their graph."""
+    drawn = []
+    hook = model.Generator.register_forward_hook(lambda *call: drawn.append(call[2]))
+    try:
+        yield drawn
+    finally:
+        hook.remove()
+
+
+def predictions(model, frames, poses, forcing, noise):
+    """The Generator's outputs of a training loss: (T − 1, B, 3, H, W)."""
+    with drawn_by(model) as drawn, torch.no_grad():
+        loss_of(model, frames, poses, teacher_forcing=forcing, kl_beta=0.0, noise=noise)
+    return torch.cat(drawn).unflatten(0, (len(forcing), -1))
+
+
+# ---------------------------------------------------------------------- training loss
+
+FORCINGS = {
+    "forced": lambda steps: [True] * steps,
+    "free": lambda steps: [False] * steps,
+    "mixed": lambda steps: [k % 3 == 1 for k in range(steps)],
+}
+
+
+@pytest.mark.parametrize("forcing", FORCINGS)
+@pytest.mark.parametrize(("B", "T"), [(1, 2), (3, 3), (2, 5), (5, 4)])
+@pytest.mark.parametrize("bptt", [0, 1, 2])
+def test_loss_and_gradients_are_those_of_the_slow_loop(forcing, B, T, bptt):
+    model, (frames, poses, noise) = make_model(), make_batch(B, T)
+    arguments = {
+        "teacher_forcing": FORCINGS[forcing](T - 1),
+        "kl_beta": 0.01,
+        "noise": noise,
+        "bptt": bptt,
+    }
+    loss, metrics, _ = loss_of(model, frames, poses, **arguments)
+    expected_loss, expected = reference.training_loss(model, frames, poses, **arguments)
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    assert metrics["loss"].item() == loss.item()
+    for name in ("mse", "kl"):
+        assert metrics[name].item() == pytest.approx(expected[name].item(), rel=1e-5)
+
+    found = torch.autograd.grad(loss, tuple(model.parameters()))
+    expected = torch.autograd.grad(expected_loss, tuple(model.parameters()))
+    largest = max(gradient.abs().max() for gradient in expected)
+    for (name, _), ours, theirs in zip(model.named_parameters(), found, expected):
+        assert (ours - theirs).abs().max() <= 1e-4 * largest, name
+        small = 1e-3 * theirs.abs().max() + 1e-6 * largest
+        assert (ours - theirs).abs().max() <= small, name
+
+
+@pytest.mark.parametrize("output_activation", ["clamp", "none"])
+def test_loss_with_other_output_activations(output_activation):
+    model, (frames, poses, noise) = make_model(0, output_activation), make_batch(2, 3)
+    arguments = {"teacher_forcing": [True, False], "kl_beta": 0.01, "noise": noise}
+    loss, *_ = loss_of(model, frames, poses, **arguments)
+    expected, _ = reference.training_loss(model, frames, poses, **arguments)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_loss_moves_the_running_statistics_as_the_slow_loop_does():
+    frames, poses, noise = make_batch(3, 4)
+    arguments = {"teacher_forcing": [False] * 3, "kl_beta": 1.0, "noise": noise}
+    ours, theirs = make_model(), make_model()
+    loss_of(ours, frames, poses, **arguments)
+    reference.training_loss(theirs, frames, poses, **arguments)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
+
+
+@pytest.mark.parametrize("forcing", FORCINGS)
+def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
+    """−½·(squared error summed over a frame) − KL."""
+    model, (frames, poses, noise) = make_model(), make_batch(3, 4)
+    flags = FORCINGS[forcing](3)
+    _, metrics, _ = loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.5, noise=noise)
+    drawn = torch.sigmoid(predictions(model, frames, poses, flags, noise))
+    squared_errors = (drawn - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
+    expected = -0.5 * squared_errors.mean() - metrics["kl"]
+    assert metrics["elbo"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_metrics_carry_no_graph():
+    model, (frames, poses, noise) = make_model(), make_batch(1, 3)
+    _, metrics, _ = loss_of(
+        model, frames, poses, teacher_forcing=[False] * 2, kl_beta=1.0, noise=noise
+    )
+    assert set(metrics) == {"loss", "mse", "kl", "elbo"}
+    assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+
+
+# -------------------------------------------------------------------- teacher forcing
+
+
+def without_posterior(model):
+    """Make z the noise itself, so that a true frame has no way in but teacher forcing."""
+    with torch.no_grad():
+        model.Gaussian_Predictor[-1].weight.zero_()
+        model.Gaussian_Predictor[-1].bias.zero_()
+    return model
+
+
+@pytest.mark.parametrize("changed", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("forcing", FORCINGS)
+def test_a_true_frame_is_drawn_from_where_it_is_forced_and_nowhere_else(forcing, changed):
+    """Prediction t draws from frame t − 1: frame 0 always, others where their flag is set."""
+    T, model = 5, without_posterior(make_model())
+    frames, poses, noise = make_batch(2, T)
+    flags = FORCINGS[forcing](T - 1)
+    other = frames.clone()
+    other[:, changed] = 1 - other[:, changed]
+    before = predictions(model, frames, poses, flags, noise)
+    after = predictions(model, other, poses, flags, noise)
+
+    moves = False
+    for t in range(1, T):
+        if t == 1 or flags[t - 1]:
+            moves = t - 1 == changed
+        difference = (after[t - 1] - before[t - 1]).abs().max()
+        assert difference > 1e-6 if moves else difference == 0
+
+
+def test_the_posterior_looks_at_the_current_frame_and_pose():
+    """z of step t depends on frame t and pose t, never on the frame before."""
+    model, (frames, poses, noise) = make_model().eval(), make_batch(1, 4)
+    seen = []
+    model.Gaussian_Predictor.register_forward_hook(lambda *call: seen.append(call[2][1].detach()))
+
+    def means(frames, poses):
+        loss_of(model, frames, poses, teacher_forcing=[False] * 3, kl_beta=0.0, noise=noise)
+        return seen.pop()
+
+    plain = means(frames, poses)
+    for kind in (0, 1):
+        for t in range(4):
+            inputs = [frames.clone(), poses.clone()]
+            inputs[kind][:, t] = 1 - inputs[kind][:, t]
+            moved = (means(*inputs) - plain).abs().amax((1, 2, 3)) > 1e-6
+            assert moved.tolist() == [t == step for step in (1, 2, 3)]
+
+
+# -------------------------------------------------------------------------- gradients
+
+
+def feels(model, T, flags, bptt):
+    """Whether prediction t has a gradient to the noise of step s, hence to prediction s."""
+    frames, poses, noise = make_batch(1, T)
+    noise.requires_grad_()
+    with drawn_by(model) as drawn:
+        loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt)
+    table = []
+    for prediction in drawn:
+        (gradient,) = torch.autograd.grad(prediction.square().sum(), noise, retain_graph=True)
+        table.append((gradient[0].abs().amax((1, 2, 3)) > 0).tolist())
+    return table
+
+
+@pytest.mark.parametrize("bptt", [0, 1, 2, 4, 9])
+def test_gradients_pass_between_predictions_inside_runs_only(bptt):
+    """Runs of bptt + 1 steps, beginning at step 0."""
+    steps = range(6)
+    expected = [[s <= t and s // (bptt + 1) == t // (bptt + 1) for s in steps] for t in steps]
+    assert feels(make_model(), 7, [False] * 6, bptt) == expected
+
+
+def test_teacher_forcing_cuts_the_gradient_too():
+    expected = [[True, False, False], [True, True, False], [False, False, True]]
+    assert feels(make_model(), 4, [False, False, True], bptt=9) == expected
+
+
+@pytest.mark.parametrize(("bptt", "felt"), [(0, False), (1, True)])
+def test_the_loss_of_a_step_reaches_the_step_before_through_its_frame(bptt, felt):
+    """The target of step 1 changes the gradient at step 0 where a run joins the two."""
+    model, (frames, poses, noise) = without_posterior(make_model()), make_batch(2, 3)
+    noise.requires_grad_()
+
+    def gradient_at_step_0(frames):
+        flags = [False, False]
+        loss, *_ = loss_of(
+            model, frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt
+        )
+        return torch.autograd.grad(loss, noise)[0][:, 0]
+
+    other = frames.clone()
+    other[:, 2] = 1 - other[:, 2]
+    assert torch.equal(gradient_at_step_0(frames), gradient_at_step_0(other)) == (not felt)
+
+
+# --------------------------------------------------------------------------- roll-out
+
+
+def slow_roll_out(model, clip, number, seed=0, scale=1.0):
+    counters = [(number, t) for t in range(len(clip))]
+    noise = scale * normal(model.latent_shape, seed, Stream.PRIOR, counters, CPU.device)
+    poses = clip.conditions.float() / 255
+    return to_uint8(reference.rollout(model, clip.frames[0].float() / 255, poses, noise))
+
+
+def assert_same_pictures(found, expected):
+    """Equal but for the rounding of a value that lies on the border of two levels."""
+    assert found.dtype == expected.dtype == torch.uint8
+    assert found.shape == expected.shape
+    difference = (found.int() - expected.int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() < 0.01
+
+
+def test_pictures_of_the_tests_are_not_all_alike():
+    """Guards the comparisons below: frames, clips and latents make visible differences."""
+    model, clips = make_model().eval(), make_clips([4, 4])
+    first, second = (
+        slow_roll_out(model, clip, number).float() for number, clip in enumerate(clips)
+    )
+    zero = slow_roll_out(model, clips[0], 0, scale=0.0).float()
+    for one, other in [(first[1], first[2]), (first[2], second[2]), (first[2], zero[2])]:
+        assert (one - other).abs().mean() > 2
+
+
+@pytest.mark.parametrize("lengths", [[2], [3, 3], [5, 2, 9]])
+def test_roll_out_is_that_of_the_slow_loop(lengths):
+    model, clips = make_model().eval(), make_clips(lengths)
+    found = rollout(model, clips, compute=CPU, seed=4)
+    for number, clip in enumerate(clips):
+        assert torch.equal(found[number][0], clip.frames[0])
+        assert_same_pictures(found[number], slow_roll_out(model, clip, number, seed=4))
+
+
+@pytest.mark.parametrize("length", [63, 64, 65, 66])
+def test_roll_out_around_the_chunk_of_conditions(length):
+    assert engine.evaluation.rollout.CONDITION_CHUNK == 64
+    model, clips = make_model().eval(), make_clips([length])
+    (found,) = rollout(model, clips, compute=CPU)
+    assert_same_pictures(found, slow_roll_out(model, clips[0], 0))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7])
+def test_the_chunk_does_not_matter(monkeypatch, chunk):
+    model, clips = make_model().eval(), make_clips([8, 5])
+    expected = rollout(model, clips, compute=CPU)
+    monkeypatch.setattr(engine.evaluation.rollout, "CONDITION_CHUNK", chunk)
+    for found, plain in zip(rollout(model, clips, compute=CPU), expected):
+        assert_same_pictures(found, plain)
+
+
+def test_true_frames_have_no_way_into_a_roll_out():
+    model, clips = make_model().eval(), make_clips([6, 4])
+    expected = rollout(model, clips, compute=CPU)
+    changed = [
+        Clip(c.name, torch.cat([c.frames[:1], 255 - c.frames[1:]]), c.conditions) for c in clips
+    ]
+    given_only = [Clip(c.name, c.frames[:1], c.conditions) for c in clips]
+    for variant in (changed, given_only):
+        for found, plain in zip(rollout(model, variant, compute=CPU), expected):
+            assert torch.equal(found, plain)
+
+
+def test_frame_0_and_every_pose_but_the_first_reach_the_last_frame_or_their_own():
+    model, (clip,) = make_model().eval(), make_clips([5])
+    (plain,) = rollout(model, [clip], compute=CPU)
+    other = Clip("other", 255 - clip.frames, clip.conditions)
+    assert not torch.equal(rollout(model, [other], compute=CPU)[0][1], plain[1])
+    for t in range(5):
+        poses = clip.conditions.clone()
+        poses[t] = 255 - poses[t]
+        (found,) = rollout(model, [Clip("other", clip.frames, poses)], compute=CPU)
+        assert torch.equal(found[:t], plain[:t])  # nothing looks ahead
+        assert torch.equal(found, plain) == (t == 0)
+
+
+def test_batched_clips_are_single_clips():
+    model, clips = make_model().eval(), make_clips([7, 3, 5])
+    together = rollout(model, clips, compute=CPU, z="mean")
+    for clip, found in zip(clips, together):
+        assert_same_pictures(found, rollout(model, [clip], compute=CPU, z="mean")[0])
+
+
+def test_the_mean_latent_is_temperature_0():
+    model, clips = make_model().eval(), make_clips([5, 4])
+    mean = rollout(model, clips, compute=CPU, z="mean")
+    cold = rollout(model, clips, compute=CPU, z="sample", temperature=0.0)
+    for number, (found, other) in enumerate(zip(mean, cold)):
+        assert torch.equal(found, other)
+        assert_same_pictures(found, slow_roll_out(model, clips[number], number, scale=0.0))
+    warm = rollout(model, clips, compute=CPU, temperature=0.5)[1]
+    assert_same_pictures(warm, slow_roll_out(model, clips[1], 1, scale=0.5))
+
+
+def test_a_roll_out_keeps_the_mode_of_the_model():
+    model, clips = make_model(), make_clips([3])
+    for mode in (True, False):
+        model.train(mode)
+        rollout(model, clips, compute=CPU)
+        assert model.training == mode
+
+
+def test_quantisation_rounds_to_even_and_saturates():
+    values = torch.tensor([-0.2, 0.0, 0.5 / 255, 1.5 / 255, 0.5, 1.0, 1.7], dtype=torch.float64)
+    expected = np.rint(255 * values.clamp(0, 1).numpy()).astype(np.uint8)
+    assert to_uint8(values).tolist() == expected.tolist()
