@@ -100,9 +100,7 @@ def settings_for(settings, root, **flags):
     """Return settings of short windows and clips."""
     lengths = {"n_past": 2, "n_future": 3, "train_vi_len": 5, "n_eval": 6}
     sizes = {"frame_H": 64, "frame_W": 64, "epoch_size": 4, "batch_size": 3}
-    made = settings()
-    vars(made).update({"DR": str(root)} | lengths | sizes | flags)
-    return made
+    return settings().but(**{"DR": str(root)} | lengths | sizes | flags)
 
 
 def test_a_condition_is_the_row_before_of_both_csvs(robot_root):
