@@ -2,30 +2,24 @@
 
 import shutil
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 
+import dataloader
 import Trainer
-from data.store.picture_files import PictureFiles
-from data.store.shards import Shards
 from demo.dance import draw_dataset
 from settings.flags import tester_parser
 from settings.resolve import make_settings
 from tests.support.hostile import SMALL, call, contents, draw_small_dataset
 
+dataloader.test_clips.__test__ = False  # a function of the project, not a test to collect
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
 
 TINY_WIDTHS = {"F_dim": 8, "L_dim": 2, "N_dim": 4, "D_out_dim": 8}
-
-
-def decoded_frames(paths: Sequence[Path], *size_and_cache) -> np.ndarray | Shards:
-    """Decode a list of pictures as those of one folder."""
-    return PictureFiles(range(len(paths)), paths).frames(*size_and_cache)
 
 
 @pytest.fixture(autouse=True)

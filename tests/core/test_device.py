@@ -12,9 +12,11 @@ from core.device import Compute, choose_compute, keep_freed_memory
 from core.errors import UserError
 from data.types import Clip
 from engine.evaluation.rollout import CapturedPredict, rollout
-from tests.engine.training.test_recipe import CPU, tiny, window_inputs
 from tests.support.models import loss_of
 from tests.support.scripts import join, start
+from tests.support.vae import tiny, window_inputs
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("forced", [True, False])

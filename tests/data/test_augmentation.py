@@ -1,4 +1,4 @@
-"""What is made of windows that were filmed: flipped, shifted, sheared; and swapped context."""
+"""What is made of windows that were filmed: flipped, shifted and sheared."""
 
 import numpy as np
 import pytest
@@ -7,30 +7,14 @@ import torch
 from data.augmentation import Augmentation
 from data.pose_colors import swap_sides
 from data.types import Batch, to_float
-from data.warp import OPAQUE, Warp, median_background
+from data.warp import OPAQUE, median_background
 from dataloader import DanceWindows
 from demo.motion import dance
 from demo.pose import LIMBS, draw_pose
 from demo.skeleton import JOINTS, joints_of
-from engine.training.prediction_buffer import PredictionBuffer
+from tests.support.warping import B, H, T, W, background_and_frames, some_warp
 
 CPU = torch.device("cpu")
-B, T, H, W = 3, 2, 32, 64
-
-
-def background_and_frames() -> tuple[torch.Tensor, torch.Tensor]:
-    """A background that differs from place to place, and frames with a foreground."""
-    generator = torch.Generator().manual_seed(0)
-    background = 0.4 + 0.2 * torch.rand(3, H, W, generator=generator)
-    frames = background.repeat(B, T, 1, 1, 1)
-    frames[:, :, :, 10:20, 20:30] = 0.05  # opaque
-    frames[:, :, :, 20:24, 18:34] -= 0.04  # a shadow
-    return background, frames
-
-
-def some_warp(background: torch.Tensor) -> Warp:
-    right = torch.stack([torch.full((H,), 7), torch.arange(H) // 4 - 4, torch.zeros(H).long()])
-    return Warp.of(background, torch.tensor([True, False, False]), torch.tensor([1, -2, 0]), right)
 
 
 # ---------------------------------------------------------------------- flipping
@@ -183,31 +167,3 @@ def test_windows_are_augmented_by_seed_epoch_and_batch(dance_root, settings):
     assert torch.equal(first.index, before.index)
     assert before.warp is None
     assert not torch.equal(first.frames, before.frames)
-
-
-def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
-    """A prediction that hits the moved frame is kept as the frame itself."""
-    background, frames = background_and_frames()
-    pixels = (frames[:, 0] * 255).round().byte().permute(0, 2, 3, 1)
-    replay = PredictionBuffer(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
-    index = torch.tensor([[0, 1, 2], [3, 4, 5]])  # (T, B)
-    warp = some_warp(background)
-    batch = Batch(warp.frames(frames), warp.frames(frames), index, warp)
-    replay.keep(batch, batch.frames[:, 1:], torch.tensor(True))
-    known = warp.returns[:, 0, 0, :, :, None].expand_as(pixels)
-    assert (replay.frames[3:].int() - pixels.int()).abs()[known].max() <= 6
-    assert (replay.frames[3:][~known] == 0).all()  # what left the picture stays as it was
-
-
-# -------------------------------------------------------------- swapped context
-
-
-def test_a_stray_window_draws_from_the_frame_of_another():
-    pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
-    replay = PredictionBuffer(pixels)
-    index = torch.tensor([[2, 5, 7], [3, 6, 8]])
-    frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
-    stray = torch.tensor([False, True, False])
-    drawn_from = replay.previous(Batch(frames, frames, index), [False], stray)[:, 0]
-    torch.testing.assert_close(drawn_from[[0, 2]], frames[[0, 2], 0])
-    torch.testing.assert_close(drawn_from[1], frames[0, 0])

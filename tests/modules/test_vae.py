@@ -1,53 +1,13 @@
-"""The CVAE against its slow reference, and what may reach a prediction."""
+"""The CVAE's training loss against its slow reference, and where its gradients pass."""
 
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import torch
 
-import engine.evaluation.rollout
-from core.device import Compute
-from core.randomness import Stream, normal
-from data.types import Clip
-from engine.evaluation.rollout import rollout, to_uint8
-from modules.vae import CVAE, CVAEConfig
 from tests.support import reference
 from tests.support.models import loss_of
-
-H, W, N = 6, 8, 4
-CPU = Compute(torch.device("cpu"))
-
-
-def make_model(seed=0, output_activation="sigmoid"):
-    """A tiny CVAE whose pictures have contrast and whose posterior is not the prior."""
-    torch.manual_seed(seed)
-    config = CVAEConfig(8, 4, N, 8, H, W, output_activation=output_activation)
-    model = CVAE(config)
-    with torch.no_grad():
-        model.Gaussian_Predictor[-1].weight.mul_(3)
-        model.label_transformation[2].running_mean.uniform_(-0.3, 0.3)
-        model.label_transformation[2].running_var.uniform_(0.02, 0.1)
-        frame, pose = torch.rand(2, 64, 3, H, W)
-        frame, pose = model.frame_transformation(frame), model.label_transformation.eval()(pose)
-        fused = model.Decoder_Fusion(frame, pose, torch.randn(64, N, H, W))
-        last = model.Generator[-1]
-        drawn = model.Generator(fused)
-        last.weight.div_(drawn.std((0, 2, 3))[:, None, None, None])
-        last.bias.sub_(drawn.mean((0, 2, 3))).div_(drawn.std((0, 2, 3)))
-    return model.train()
-
-
-def make_batch(B, T, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    frames, poses = torch.rand(2, B, T, 3, H, W, generator=generator)
-    return frames, poses, torch.randn(B, T - 1, N, H, W, generator=generator)
-
-
-def make_clips(lengths, seed=2):
-    rng = np.random.default_rng(seed)
-    pictures = [rng.integers(0, 256, (2, n, 3, H, W), dtype=np.uint8) for n in lengths]
-    return [Clip(str(k), *torch.from_numpy(pair)) for k, pair in enumerate(pictures)]
+from tests.support.vae import make_batch, make_model
 
 
 @contextmanager
@@ -239,116 +199,3 @@ def test_the_loss_of_a_step_reaches_the_step_before_through_its_frame(bptt, felt
     other = frames.clone()
     other[:, 2] = 1 - other[:, 2]
     assert torch.equal(gradient_at_step_0(frames), gradient_at_step_0(other)) == (not felt)
-
-
-# --------------------------------------------------------------------------- roll-out
-
-
-def slow_roll_out(model, clip, number, seed=0, scale=1.0):
-    counters = [(number, t) for t in range(len(clip))]
-    noise = scale * normal(model.latent_shape, seed, Stream.PRIOR, counters, CPU.device)
-    poses = clip.conditions.float() / 255
-    return to_uint8(reference.rollout(model, clip.frames[0].float() / 255, poses, noise))
-
-
-def assert_same_pictures(found, expected):
-    """Equal but for the rounding of a value that lies on the border of two levels."""
-    assert found.dtype == expected.dtype == torch.uint8
-    assert found.shape == expected.shape
-    difference = (found.int() - expected.int()).abs()
-    assert difference.max() <= 1
-    assert (difference > 0).float().mean() < 0.01
-
-
-def test_pictures_of_the_tests_are_not_all_alike():
-    """Guards the comparisons below: frames, clips and latents make visible differences."""
-    model, clips = make_model().eval(), make_clips([4, 4])
-    first, second = (
-        slow_roll_out(model, clip, number).float() for number, clip in enumerate(clips)
-    )
-    zero = slow_roll_out(model, clips[0], 0, scale=0.0).float()
-    for one, other in [(first[1], first[2]), (first[2], second[2]), (first[2], zero[2])]:
-        assert (one - other).abs().mean() > 2
-
-
-@pytest.mark.parametrize("lengths", [[2], [3, 3], [5, 2, 9]])
-def test_roll_out_is_that_of_the_slow_loop(lengths):
-    model, clips = make_model().eval(), make_clips(lengths)
-    found = rollout(model, clips, compute=CPU, seed=4)
-    for number, clip in enumerate(clips):
-        assert torch.equal(found[number][0], clip.frames[0])
-        assert_same_pictures(found[number], slow_roll_out(model, clip, number, seed=4))
-
-
-@pytest.mark.parametrize("length", [63, 64, 65, 66])
-def test_roll_out_around_the_chunk_of_conditions(length):
-    assert engine.evaluation.rollout.CONDITION_CHUNK == 64
-    model, clips = make_model().eval(), make_clips([length])
-    (found,) = rollout(model, clips, compute=CPU)
-    assert_same_pictures(found, slow_roll_out(model, clips[0], 0))
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7])
-def test_the_chunk_does_not_matter(monkeypatch, chunk):
-    model, clips = make_model().eval(), make_clips([8, 5])
-    expected = rollout(model, clips, compute=CPU)
-    monkeypatch.setattr(engine.evaluation.rollout, "CONDITION_CHUNK", chunk)
-    for found, plain in zip(rollout(model, clips, compute=CPU), expected):
-        assert_same_pictures(found, plain)
-
-
-def test_true_frames_have_no_way_into_a_roll_out():
-    model, clips = make_model().eval(), make_clips([6, 4])
-    expected = rollout(model, clips, compute=CPU)
-    changed = [
-        Clip(c.name, torch.cat([c.frames[:1], 255 - c.frames[1:]]), c.conditions) for c in clips
-    ]
-    given_only = [Clip(c.name, c.frames[:1], c.conditions) for c in clips]
-    for variant in (changed, given_only):
-        for found, plain in zip(rollout(model, variant, compute=CPU), expected):
-            assert torch.equal(found, plain)
-
-
-def test_frame_0_and_every_pose_but_the_first_reach_the_last_frame_or_their_own():
-    model, (clip,) = make_model().eval(), make_clips([5])
-    (plain,) = rollout(model, [clip], compute=CPU)
-    other = Clip("other", 255 - clip.frames, clip.conditions)
-    assert not torch.equal(rollout(model, [other], compute=CPU)[0][1], plain[1])
-    for t in range(5):
-        poses = clip.conditions.clone()
-        poses[t] = 255 - poses[t]
-        (found,) = rollout(model, [Clip("other", clip.frames, poses)], compute=CPU)
-        assert torch.equal(found[:t], plain[:t])  # nothing looks ahead
-        assert torch.equal(found, plain) == (t == 0)
-
-
-def test_batched_clips_are_single_clips():
-    model, clips = make_model().eval(), make_clips([7, 3, 5])
-    together = rollout(model, clips, compute=CPU, z="mean")
-    for clip, found in zip(clips, together):
-        assert_same_pictures(found, rollout(model, [clip], compute=CPU, z="mean")[0])
-
-
-def test_the_mean_latent_is_temperature_0():
-    model, clips = make_model().eval(), make_clips([5, 4])
-    mean = rollout(model, clips, compute=CPU, z="mean")
-    cold = rollout(model, clips, compute=CPU, z="sample", temperature=0.0)
-    for number, (found, other) in enumerate(zip(mean, cold)):
-        assert torch.equal(found, other)
-        assert_same_pictures(found, slow_roll_out(model, clips[number], number, scale=0.0))
-    warm = rollout(model, clips, compute=CPU, temperature=0.5)[1]
-    assert_same_pictures(warm, slow_roll_out(model, clips[1], 1, scale=0.5))
-
-
-def test_a_roll_out_keeps_the_mode_of_the_model():
-    model, clips = make_model(), make_clips([3])
-    for mode in (True, False):
-        model.train(mode)
-        rollout(model, clips, compute=CPU)
-        assert model.training == mode
-
-
-def test_quantisation_rounds_to_even_and_saturates():
-    values = torch.tensor([-0.2, 0.0, 0.5 / 255, 1.5 / 255, 0.5, 1.0, 1.7], dtype=torch.float64)
-    expected = np.rint(255 * values.clamp(0, 1).numpy()).astype(np.uint8)
-    assert to_uint8(values).tolist() == expected.tolist()

@@ -14,7 +14,7 @@ from PIL import Image
 
 import Tester
 import Trainer
-from tests.conftest import decoded_frames
+from tests.support.data_sets import decoded_frames
 from tests.support.hostile import call, contents, rollout_flags, trainer_flags, writing_only_in
 
 # ------------------------------------------------------------- places to write to

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import Tester
 import Trainer
 from settings.flags import tester_parser, trainer_parser
-from tests.conftest import decoded_frames
+from tests.support.data_sets import decoded_frames
 from tests.support.hostile import SMALL, call, contents, writing_only_in
 from tests.support.mutations import change, mutations, plant, plants, stems, suffixes, values
 
