@@ -65,6 +65,10 @@ def carry_out(explicit: dict) -> None:
             overwrite = explicit.get("overwrite", False)
             export_lab(content, Path(explicit["export_lab"]), overwrite=overwrite)
         return
+    if "export_safetensors" in explicit:
+        if distributed.is_main():
+            export_safetensors(content, explicit)
+        return
     settings = config.make_settings(
         config.tester_parser(), explicit, config.stored_settings(content, path)
     )
@@ -83,7 +87,8 @@ def read_flags(argv: list[str] | None = None) -> dict:
     explicit = config.parse_explicit(config.tester_parser(), argv)
     if "ckpt_path" not in explicit:
         raise UserError("--ckpt_path is missing: a checkpoint, or the folder of a run")
-    if "DR" not in explicit and "export_lab" not in explicit:
+    exports = explicit.keys() & {"export_lab", "export_safetensors"}
+    if "DR" not in explicit and not exports:
         raise UserError("--DR is missing: the dataset folder, which holds test/")
     explicit.setdefault("save_root", "results")
     return explicit
@@ -96,6 +101,25 @@ def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
         raise UserError("--export_lab: the lab's code knows no --patch and no --scene")
     checkpoint.export_lab(content, path, overwrite=overwrite)
     print(f"{path}: {', '.join(checkpoint.LAB_KEYS)}")
+
+
+def export_safetensors(content: dict, explicit: dict) -> None:
+    """Write the weights and their settings, without what names a place on this machine."""
+    path = Path(explicit["export_safetensors"])
+    checkpoint.export_safetensors(
+        content,
+        path,
+        overwrite=explicit.get("overwrite", False),
+        left_out=config.PLACE_FLAGS,
+        data=content.get("data") or trained_on(content),
+    )
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {len(content['state_dict'])} tensors")
+
+
+def trained_on(content: dict) -> str:
+    """Return in words what a run was trained on: the demo's data, else the name of the folder."""
+    root = Path(str(content.get("settings", {}).get("DR")))
+    return "the demo's data" if (root / "demo.json").is_file() else root.name
 
 
 class Test_model(CVAE):

@@ -46,6 +46,7 @@ PLACE_FLAGS = (
     "split",
     "GT",
     "export_lab",
+    "export_safetensors",
     "no_sanity",
     "make_gif",
     "num_samples",

@@ -39,17 +39,17 @@ def joints_of(motion):
     body = _body_joints(angle)
     body = np.stack([body[name] for name in JOINTS], axis=1)  # (T, J, 3)
 
-    left, forward = _horizontal(angle["heading"])
+    left, forward = horizontal(angle["heading"])
     world = body[..., :1] * left[:, None] + body[..., 2:] * forward[:, None]
     world[..., 1] = body[..., 1]
 
     world[..., 0] += channel["x"][:, None]
     world[..., 2] += channel["z"][:, None]
-    world[..., 1] -= _lowest(world)[:, None]
+    world[..., 1] -= lowest(world)[:, None]
     return world
 
 
-def _lowest(world):
+def lowest(world):
     """Height of the underside of the body in every frame: (T,)."""
     feet = [JOINT[f"{joint}_{side}"] for joint in ("heel", "toe") for side in SIDES]
     knees = [JOINT[f"knee_{side}"] for side in SIDES]
@@ -120,7 +120,7 @@ def _turned(left, up, forward, yaw):
     return np.stack([turned_left, up, forward * np.cos(yaw) - left * np.sin(yaw)], axis=-1)
 
 
-def _horizontal(heading):
+def horizontal(heading):
     """World vectors of the body's left and forward: twice (T, 3)."""
     zero = np.zeros_like(heading)
     left = np.stack([np.cos(heading), zero, np.sin(heading)], axis=-1)

@@ -116,6 +116,7 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], bool]] = {  # and whether it mu
     "identity": (_is_table, False),
     "so_far": (_is_begun_epoch, False),
     "replay": (_is_pictures, False),
+    "data": (lambda value: isinstance(value, str) and len(value) < 1000, False),
 }
 
 

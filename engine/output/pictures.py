@@ -1,5 +1,6 @@
 """Files made from rolled-out frames: GIFs to look at, and the submission to hand in."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,16 @@ VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
 def write_gif(
     path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
 ) -> None:
-    """Write (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
+    """Write a GIF (`encode_gif`), whole or not at all."""
+    whole = encode_gif(frames, scale, milliseconds)
+    with atomic_write(path) as file:
+        file.write(whole)
+
+
+def encode_gif(
+    frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
+) -> bytes:
+    """Encode (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
 
     One palette serves all frames: a palette for each takes a hundred times longer to find. The
     writer merges identical neighbors into one picture and adds their times up, so the GIF lasts
@@ -34,15 +44,11 @@ def write_gif(
         .resize(size, Image.Resampling.NEAREST)
         for frame in pixels
     )
-    with atomic_write(path) as file:
-        first.save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=others,
-            duration=milliseconds,
-            loop=0,
-        )
+    file = io.BytesIO()
+    first.save(
+        file, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0
+    )
+    return file.getvalue()
 
 
 def side_by_side(*clips: Tensor) -> Tensor:

@@ -261,6 +261,8 @@ class Run:
         A lab file gives weights, epoch, learning rate and teacher forcing ratio. The schedules
         are set so that at its epoch they have its values; they go on from there.
         """
+        if checkpoint.is_ours(content) and "optimizer" not in content:
+            raise UserError(f"{path} holds weights alone; begin a run with --warm_start {path}")
         checkpoint.load_weights(self.model, content, path)
         restore = self._restore_ours if checkpoint.is_ours(content) else self._restore_lab
         try:
