@@ -20,6 +20,7 @@ from data.pose.skeleton import (
     SPINE,
     THIGH,
     UPPER_ARM,
+    direction,
     horizontal,
     joints_of,
 )
@@ -29,7 +30,7 @@ NEAREST, FARTHEST = 2.3, 6.6  # meters from the camera
 PACE = 0.10  # meters a frame at most
 TURNING = 9.0  # degrees a frame at most
 SETTLE = 6  # frames in which legs begin and end to walk
-BLEND = 8  # frames from a posture into a move
+BLEND = 15  # frames from a posture into a move
 PULL = 0.06  # meters that a hand is out of reach before the body follows it
 LIMBS = {
     "arm": ("shoulder", "elbow", "wrist", UPPER_ARM, FOREARM),
@@ -40,6 +41,7 @@ SEGMENTS = {"arm": ("arm", "forearm"), "leg": ("thigh", "shank")}  # their chann
 ENDS = {"wrist": "arm", "hand": "arm", "ankle": "leg", "heel": "leg", "toe": "leg"}
 MIDDLES = {"elbow": "arm", "knee": "leg"}
 HEAD, SPINE_END, TRUNK = ("nose", "eye", "ear"), ("neck", "shoulder"), ("mid_hip", "hip")
+SEAT, SITS_ON = 0.1, [JOINT[name] for name in ("mid_hip", "neck", "nose")]  # meters
 # Those with a handle in the page; nearest to the hand first where two lie together.
 HANDLES = (
     *(f"{joint}_{side}" for joint in ("wrist", "ankle", "elbow", "knee") for side in SIDES),
@@ -70,7 +72,8 @@ class Body:
 
     def joints(self) -> np.ndarray:
         joints = joints_of(self.row[None])[0]
-        joints[:, 1] += self.lift
+        sunk = SEAT - joints[SITS_ON, 1].min()  # both feet in the air: sits, instead of sinking in
+        joints[:, 1] += self.lift + max(0.0, sunk)
         return joints
 
     # ------------------------------------------------------------------ asked for
@@ -194,40 +197,42 @@ class Body:
 
     def _reach_with_end(self, joints: np.ndarray, kind: str, side: str, place: np.ndarray) -> None:
         limb = ENDS[kind]
-        root, middle, end, upper, lower = LIMBS[limb]
+        start_joint, middle, end, upper, lower = LIMBS[limb]
         lower += HAND if kind == "hand" else 0.0
         end = kind if kind == "hand" else end
         shift = project(joints[JOINT[f"{kind}_{side}"]]) - project(joints[JOINT[f"{end}_{side}"]])
         start, along = ray(place - shift)
-        root, middle, now = (joints[JOINT[f"{name}_{side}"]] for name in (root, middle, end))
-        target = within_reach(start, along, root, upper + lower, now[2])
+        root, middle, now = (joints[JOINT[f"{name}_{side}"]] for name in (start_joint, middle, end))
+        reach = upper + lower - 1e-3
+        target = within_reach(start, along, root, reach, now[2])
+        target = root + (target - root) * min(1.0, reach / float(np.linalg.norm(target - root)))
         wanted = target
-        for _ in range(4):  # the shin's way out follows the thigh's: what is left is asked again
+        for _ in range(12):  # the shin's way out follows the thigh's: what is left is asked again
             mid, tip = two_bones(root, wanted, upper, lower, self._bending(limb, middle - root))
             self._turn_segment(limb, side, 0, mid - root)
             self._turn_segment(limb, side, 1, tip - mid)
-            reached = joints_of(self._resting(side, limb)[None])[0]
-            error = target - (reached[JOINT[f"{end}_{side}"]] - reached[JOINT[f"{LIMBS[limb][0]}_{side}"]] + root)
-            wanted = wanted + error
+            wanted = wanted + target - (root + self._from_root(limb, side, upper, lower))
         self.posed.add(f"{limb}_{side}")
-        self._go_after(place, target, tip)
+        self._go_after(place - shift, target)
 
-    def _go_after(self, place: np.ndarray, target: np.ndarray, tip: np.ndarray) -> None:
-        """Walk sideways where a hand or foot is pulled further than it reaches."""
-        short = _beside(place, tip[2]) - tip[0]
-        self.follows = abs(short) > PULL or self.follows
-        if self.follows:
-            self.goal = self._place() + [short if abs(short) > 0.5 * PULL else 0.0, 0.0]
-            self._keep_goal_in_the_room()
+    def _go_after(self, place: np.ndarray, target: np.ndarray) -> None:
+        """Walk sideways while a hand or foot is pulled further than it reaches."""
+        short = _beside(place, target[2]) - target[0]
+        self.follows = abs(short) > (0.3 * PULL if self.follows else PULL)
+        self.goal = self._place() + np.array([short if self.follows else 0.0, 0.0])
+        self._keep_goal_in_the_room()
 
-    def _resting(self, side: str, limb: str) -> np.ndarray:
-        """The row as it would be without the steps of this limb."""
-        row = self.row.copy()
-        for segment in SEGMENTS[limb]:
-            for name in (f"{side}_{segment}", f"{side}_{segment}_out"):
-                if name in COLUMN:
-                    row[COLUMN[name]] = self.base[COLUMN[name]]
-        return row
+    def _from_root(self, limb: str, side: str, upper: float, lower: float) -> np.ndarray:
+        """The way from a limb's root to its end, as its channels have it: (3,) world meters."""
+        sign, way = 1 if side == "left" else -1, np.zeros(3)
+        out = 0.0
+        for name, length in zip(SEGMENTS[limb], (upper, lower)):
+            swing = self.base[COLUMN[f"{side}_{name}"]]
+            # The shin has no way out of its own (`skeleton._leg`).
+            out = self.base[COLUMN[f"{side}_{name}_out"]] if name != "shank" else 0.6 * out
+            way += length * direction(*np.radians([[swing], [out]]), sign)[0]
+        left, forward = horizontal(np.radians(self.row[COLUMN["heading"]])[None])
+        return way[0] * left[0] + way[1] * np.array([0.0, 1.0, 0.0]) + way[2] * forward[0]
 
     def _bending(self, limb: str, middle: np.ndarray) -> np.ndarray:
         """To which side a limb bends: where its middle is, knees always forward."""
@@ -246,7 +251,7 @@ class Body:
         self.posed.add(f"{limb}_{side}")
 
     def _turn_segment(self, limb: str, side: str, index: int, along: np.ndarray) -> None:
-        """Turn a bone to a direction in the world: `skeleton._direction` the other way round."""
+        """Turn a bone to a direction in the world: `skeleton.direction` the other way round."""
         left, up, forward = self._in_body(along)
         sign = 1 if side == "left" else -1
         name = f"{side}_{SEGMENTS[limb][index]}"
@@ -303,10 +308,10 @@ def _turn(row):
 
 
 def _jump(row):
-    bent = both(thigh=38, shank=-34, foot=4) | {"lean": 16} | both(arm=-25, forearm=-10)
+    bent = {"lean": 16} | both(thigh=38, shank=-34, foot=4, arm=-20, forearm=-8)
     crouch = moves.gesture(row, bent, {}, 20, 9, period=60)
     air = np.arange(1, 14) / 14
-    flying = moves.rows(crouch[-1], 13, both(arm_out=150, forearm_out=160, foot=30))
+    flying = moves.rows(crouch[-1], 13, both(arm_out=70, forearm_out=95, foot=30))
     landing = moves.gesture(flying[-1], bent, {}, 20, 9, period=60)
     lifts = np.concatenate([np.zeros(20), 0.30 * 4 * air * (1 - air), np.zeros(20)])
     # Smoothed, so that nothing jumps but the body.

@@ -22,7 +22,6 @@ def hello(
     said = {
         "kind": played.kind,
         "about": played.about,
-        "trained": f"trained on {played.trained_on}",
         "note": _note(played, own_data),
         "height": played.height,
         "width": played.width,

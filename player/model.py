@@ -73,6 +73,7 @@ def load(path: str, device: str = "auto", precision: str = "fp32") -> PlayedMode
     compute = choose_compute(choose_device(device), precision, "off")
     compute.prepare(model.eval())
     said = content if checkpoint.is_ours(content) else {}
+    trained_on = said.get("data") or _folder_of(said)
     return PlayedModel(
         "robot" if robot else "dance",
         model,
@@ -81,20 +82,19 @@ def load(path: str, device: str = "auto", precision: str = "fp32") -> PlayedMode
         height,
         width,
         model.config.n_past if robot else 1,
-        _about(model, said, height, width),
-        said.get("data") or _folder_of(said),
+        _about(model, said, trained_on, height, width),
+        trained_on,
     )
 
 
-def _about(model: nn.Module, said: dict, height: int, width: int) -> str:
-    """Say in a line what is played: the model, its best score, how long it trained."""
+def _about(model: nn.Module, said: dict, trained_on: str, height: int, width: int) -> str:
+    """Say in a line what is played: the model, its best score, how long it trained and on what."""
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     words = [f"{type(model).__name__}, {size:.2f} M parameters, {height}×{width}"]
     if best := said.get("best"):
         words.append(f"{best['psnr']:.2f} dB PSNR on {best['set']}")
-    if said.get("seconds"):
-        words.append(f"trained {said['seconds'] / 60:.0f} min")
-    return " · ".join(words)
+    minutes = f" {said['seconds'] / 60:.0f} min" if said.get("seconds") else ""
+    return " · ".join([*words, f"trained{minutes} on {trained_on}"])
 
 
 def _folder_of(said: dict) -> str:

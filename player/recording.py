@@ -15,6 +15,7 @@ from PIL import Image
 from engine.output.pictures import encode_gif
 
 MOST_FRAMES = 1800  # a minute at 30 frames a second
+MOST_BYTES = 48 << 20
 KINDS = {"gif": "image/gif", "mp4": "video/mp4", "sequence": "application/zip"}
 GIF_WIDTH, MP4_WIDTH = 256, 768  # pixels, about
 GAP = 1  # gray pixels between pictures
@@ -32,10 +33,11 @@ class Recording:
         return len(self.frames)
 
     def add(self, frame: np.ndarray, condition: np.ndarray) -> None:
-        """Add a frame (P, H, W, 3) and its condition, up to MOST_FRAMES."""
+        """Add a frame (P, H, W, 3) and its condition, until there is no room for more."""
         self.frames.append(frame)
         self.conditions.append(condition)
-        self.running = len(self) < MOST_FRAMES
+        size = len(self) * (frame.nbytes + condition.nbytes)
+        self.running = len(self) < MOST_FRAMES and size < MOST_BYTES
 
     def encode(self, kind: str, fps: float) -> bytes:
         """Return the recording as a file of one of KINDS."""

@@ -13,6 +13,7 @@ import ipaddress
 import re
 import secrets
 import socket as sockets
+import sys
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -70,8 +71,7 @@ class Server:
         # Read once: a request can then touch no file.
         folder = resources.files("player").joinpath("page")
         self._files = {
-            name: (folder.joinpath(file).read_bytes(), kind)
-            for name, (file, kind) in FILES.items()
+            name: (folder.joinpath(file).read_bytes(), kind) for name, (file, kind) in FILES.items()
         }
         host, port = socket.getsockname()[:2]
         self._names = {"localhost"} if _is_loopback(host) else {"localhost", _own_name()}
@@ -197,15 +197,16 @@ class Server:
             return socket
         self.sessions.add(socket)
         try:
-            session = Session(
-                socket, self.make_world, self.inference, self.encoding, self.hello
-            )
+            session = Session(socket, self.make_world, self.inference, self.encoding, self.hello)
             await session.run()
         except Refused as refused:
             message = f"refused: {refused}".encode()[:120]
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=message)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the page is gone, or the server ends
+        except Exception as error:  # of this session alone: the others play on
+            print(f"a session ended: {type(error).__name__}: {error}", file=sys.stderr)
+            await socket.close(code=WSCloseCode.INTERNAL_ERROR, message=b"the model failed")
         finally:
             self.sessions.discard(socket)
         return socket

@@ -156,7 +156,6 @@ class Session:
     async def _work(self, work: Callable[[list[dict]], Shown]) -> None:
         """Do a step, or a look, in the inference thread, and offer what it shows."""
         inbox, self.inbox = self.inbox, []
-        recorded = self._recorded()
         loop = asyncio.get_running_loop()
         began = time.perf_counter()
         shown = await loop.run_in_executor(self.inference, work, inbox)
@@ -166,7 +165,7 @@ class Session:
         self.newest = pack_frame(shown, milliseconds, self.dropped)
         self.newest_number = shown.number
         self.to_send.set()
-        if self._recorded()[1:] != recorded[1:] or self._told != self._state():
+        if self._told != self._state():
             await self._tell_state()
 
     def _step(self, inbox: list[dict]) -> Shown:

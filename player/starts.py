@@ -44,7 +44,9 @@ def dance_starts(settings: Namespace) -> list[DanceStart]:
     clips = test_clips(settings) if (root / "test").is_dir() else []
     named = [(f"test {clip.name}", clip) for clip in clips]
     if (root / "val").is_dir():
-        named += [(name, clip) for name, some in validation_clips(settings).items() for clip in some]
+        named += [
+            (name, clip) for name, some in validation_clips(settings).items() for clip in some
+        ]
     if not named:
         raise UserError(f"--DR {root}: holds neither test/ nor val/, so nothing to start from")
     return [

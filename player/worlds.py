@@ -51,9 +51,7 @@ class World:
         self.applied = message.get("n", self.applied)
 
     def do_latent(self, message: dict) -> None:
-        self.latent = replace(
-            self.latent, z=message["z"], temperature=message["temperature"]
-        )
+        self.latent = replace(self.latent, z=message["z"], temperature=message["temperature"])
 
     def do_redraw(self, message: dict) -> None:
         self.latent = replace(self.latent, seed=self.latent.seed + 1)

@@ -25,9 +25,7 @@ def write_gif(
         file.write(whole)
 
 
-def encode_gif(
-    frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
-) -> bytes:
+def encode_gif(frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS) -> bytes:
     """Encode (T, 3, H, W) uint8 as a GIF that shows every frame for 20 ms, enlarged by `scale`.
 
     One palette serves all frames: a palette for each takes a hundred times longer to find. The

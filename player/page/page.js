@@ -167,7 +167,7 @@ class Page {
     const title = dance ? "Play the dancer" : "Play the arm";
     document.title = title;
     byId("title").textContent = title;
-    byId("about").textContent = `${hello.about} · ${hello.trained}`;
+    byId("about").textContent = hello.about;
     byId("note").hidden = !hello.note;
     byId("note").textContent = hello.note;
     this.memory = new Memory(hello.memory);
@@ -237,15 +237,14 @@ class Page {
 
   // ------------------------------------------------------------------ frames
   take(frame) {
-    if (frame.predicted || !this.memory.length) {
-      if (this.memory.length && frame.number < this.memory.at(this.memory.length - 1).number) this.memory.clear();
-      this.memory.add(frame);
-      this.index = this.live ? this.memory.length - 1 : Math.max(0, Math.min(this.index, this.memory.length - 1));
-    } else if (frame.number < this.memory.at(this.memory.length - 1).number) {
-      this.memory.clear();
-      this.memory.add(frame);
-      this.goLive();
+    const latest = this.memory.at(this.memory.length - 1);
+    if (latest && frame.number < latest.number) {
+      this.memory.clear(); // back at a first frame
+      this.live = true;
     }
+    // A pose that was changed while paused is shown, and leaves no moment to remember.
+    if (frame.predicted || !this.memory.length) this.memory.add(frame);
+    this.index = Math.min(this.live ? Infinity : this.index, this.memory.length - 1);
     this.readings.dropped = frame.dropped;
     this.newest = frame;
     this.paintSoon();
@@ -266,7 +265,7 @@ class Page {
     this.given?.show(frame.pixels, 1);
     this.steering.show(frame.overlay);
     for (const figure of this.figures) {
-      figure.classList.toggle("known", this.live && !frame.predicted && frame.number < this.hello.samples + 1 && this.isFirst(frame));
+      figure.classList.toggle("known", !frame.predicted && this.memory.length === 1);
       figure.classList.toggle("past", !this.live);
     }
     byId("where").textContent = `frame ${frame.number}`;
@@ -276,16 +275,11 @@ class Page {
       this.send({ do: "shown", frame: newest.number });
       this.measure(newest);
     }
-    byId("hint").textContent = frame.resting
-      ? "The sequence is at its end. Click the picture to go on by hand, or start another."
-      : this.joinHint(frame);
+    byId("hint").textContent = this.hintFor(frame);
   }
 
-  isFirst(frame) {
-    return this.memory.length <= 1 && !frame.predicted;
-  }
-
-  joinHint(frame) {
+  hintFor(frame) {
+    if (frame.resting) return "The sequence is at its end. Click the picture to go on by hand, or start another.";
     if (this.hello.kind === "dance" && !frame.overlay.length) {
       return "Pose images of the data, as they are. Click the picture to go on by hand.";
     }

@@ -53,7 +53,7 @@ export class DanceSteering {
     this.lines = [...lines("limb under"), ...lines("limb")];
     this.handles = hello.handles.map(([name, joint]) => {
       const circle = draw(svg, "circle", {
-        class: "handle", r: 6.5, tabindex: 0, role: "button", "aria-label": name.replaceAll("_", " "),
+        class: "handle", tabindex: 0, role: "button", "aria-label": name.replaceAll("_", " "),
         "data-joint": name,
       });
       circle.addEventListener("keydown", (event) => this.nudge(event, name));
@@ -70,7 +70,6 @@ export class DanceSteering {
   show(overlay) {
     this.joints = [];
     for (let k = 0; k < overlay.length; k += 2) this.joints.push([overlay[k], overlay[k + 1]]);
-    this.svg.style.display = this.joints.length ? "" : "";
     const { clientWidth: width, clientHeight: height } = this.picture;
     const hidden = !this.joints.length;
     for (const { line, start, end } of this.lines) {
@@ -81,9 +80,11 @@ export class DanceSteering {
       line.setAttribute("x2", this.joints[end][0] * width);
       line.setAttribute("y2", this.joints[end][1] * height);
     }
+    const radius = width < 500 ? 4.5 : 6.5;
     for (const { circle, joint, name } of this.handles) {
       circle.style.display = hidden ? "none" : "";
       if (hidden) continue;
+      circle.setAttribute("r", radius);
       circle.setAttribute("cx", this.joints[joint][0] * width);
       circle.setAttribute("cy", this.joints[joint][1] * height);
       circle.classList.toggle("taken", this.taken === name);
