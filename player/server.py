@@ -113,15 +113,13 @@ class Server:
         """Have a connection close where there are too many, or where it keeps silent."""
         loop, protocol = asyncio.get_running_loop(), server()
 
-        def look() -> None:
+        def close(even_if_spoken: bool) -> None:
             transport = protocol.transport
-            if transport is not None and transport not in self._spoken:
+            if transport is not None and (even_if_spoken or transport not in self._spoken):
                 transport.abort()
 
-        if len(server.connections) >= MOST_CONNECTIONS:
-            loop.call_soon(look)
-        else:
-            loop.call_later(SILENCE, look)
+        full = len(server.connections) >= MOST_CONNECTIONS
+        loop.call_later(0.05 if full else SILENCE, close, full)  # once it is connected
         return protocol
 
     @web.middleware

@@ -41,7 +41,9 @@ def test_the_frames_of_a_dance_are_those_of_rollout(dancer, z):
     frames, poses = [world.known[0, 0]], [world.pose]
     for number in range(99):
         if number % 20 == 10:
-            world.act({"do": "drag", "joint": "wrist_left", "x": 0.1 + number / 120, "y": 0.2, "n": 1})
+            world.act(
+                {"do": "drag", "joint": "wrist_left", "x": 0.1 + number / 120, "y": 0.2, "n": 1}
+            )
         if number == 60:
             world.act({"do": "move", "name": "kneel", "n": 2})
         world.step()
@@ -52,7 +54,7 @@ def test_the_frames_of_a_dance_are_those_of_rollout(dancer, z):
         dancer.model, [clip], compute=dancer.compute, z=z, temperature=0.7, seed=0
     )
     assert torch.equal(expected, as_images(frames))
-    assert len({frame.tobytes() for frame in frames}) > 90, "nothing moved"
+    assert len({frame.tobytes() for frame in frames}) > 60, "nothing moved"
 
 
 @pytest.mark.parametrize("z", ["mean", "sample"])
@@ -142,7 +144,7 @@ def test_a_recorded_dance_is_a_test_sequence_that_the_tester_predicts_alike(danc
         pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(pictures) == len(played)
     scale = pictures[0].shape[0] // 32
-    last = pictures[-1][:: scale, 65 * scale :: scale][:32, :64].astype(float)
+    last = pictures[-1][::scale, 65 * scale :: scale][:32, :64].astype(float)
     assert np.abs(last - frames[-1].transpose(1, 2, 0)).mean() < 12
 
 
@@ -193,8 +195,8 @@ def test_pose_images_of_the_data_go_in_as_they_are():
     assert not np.array_equal(shown.pictures[1], poses[-1])
 
 
-def test_drawing_anew_changes_samples_and_reset_brings_the_first_frame_back():
-    world = world_of(tiny("robot"))[0]()
+def test_drawing_anew_changes_samples_and_reset_brings_the_first_frame_back(robot):
+    world = world_of(robot)[0]()
     first = world.look().pictures
     before = world.step().pictures
     world.act({"do": "start", "start": 0})
@@ -225,18 +227,16 @@ def test_an_arm_is_learned_from_the_data():
 
 
 def test_the_room_stays_where_nobody_stands(dancer):
-    """Two minutes of dances: the room far from anybody is what it was in frame 0."""
+    """After 300 frames of walks, the room far from the dancer is what it was in frame 0."""
     world = world_of(dancer)[0]()
     first = world.known[0, 0].astype(float)
-    drifts = []
-    for _ in range(300):
-        world.body.come(0) if world.number % 60 else world.act(
-            {"do": "move", "name": "walk", "n": 1}
-        )
-        world.step()
-    joints = world.look().overlay.reshape(-1, 2)[:, 0] * 64
+    for number in range(300):
+        if number % 60 == 0:
+            world.act({"do": "move", "name": "walk", "n": 1})
+        shown = world.step()
+    places = shown.overlay.reshape(-1, 2)[:, 0] * 64
     columns = np.arange(64)
-    free = (columns < min(joints.min(), 30) - 10) | (columns > max(joints.max(), 34) + 10)
-    drifts.append(np.abs(world.known[-1, 0] - first)[:, free].mean())
+    free = (np.abs(columns - 32) > 12) & (np.abs(columns - places.mean()) > 14)
     assert free.sum() > 8
-    assert max(drifts) < 3, "gray levels of 255"
+    drift = np.abs(world.known[-1, 0] - first)[:, free].mean()
+    assert drift < 3, "gray levels of 255"

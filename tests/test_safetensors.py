@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.hostile import call, rollout_flags, trainer_flags
 from safetensors.torch import load_file, save_file
 
 import Tester
 import Trainer
 from core.errors import UserError
 from engine.checkpoints import checkpoint
+from tests.hostile import call, rollout_flags, trainer_flags
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -162,5 +162,3 @@ def test_the_pretrained_are_small_enough_and_name_no_place():
         content = checkpoint.load(path)
         assert content["best"]["psnr"] > 20
         assert not any("/" in str(value) for value in content["settings"].values())
-
-
