@@ -6,6 +6,8 @@ import os
 import webbrowser
 from functools import partial
 
+import torch
+
 from core.errors import UserError, exit_on_user_error
 from demo import starts as demo
 from player import model as models
@@ -23,6 +25,7 @@ SHORTEST_TOKEN = 16  # characters
 def main() -> None:
     flags = read_flags()
     token = token_of_environment()
+    torch.set_num_threads(flags.threads)
     played = models.load(flags.ckpt_path, flags.device, flags.precision)
     world, starts = world_of(played, flags)
     server = Server(
@@ -48,7 +51,10 @@ def world_of(played: models.PlayedModel, flags: argparse.Namespace) -> tuple[par
         sequences = dance_starts(settings) if settings else []
         dances = demo.dances(played.height, played.width)
         starts = sequences or [DanceStart(name, frame, motion=rows) for name, frame, rows in dances]
-        return partial(DanceWorld, played, starts=starts), starts
+        make_world = partial(DanceWorld, played, starts=starts)
+        first = make_world()
+        models.settle(played, first.known[0, 0], first.pose)
+        return make_world, starts
     if settings:
         starts, reach = robot_starts(settings)
     else:
@@ -73,8 +79,19 @@ def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
         default="fp32",
         help="of convolutions (default: fp32, whose frames are the Tester's bit for bit)",
     )
+    add(
+        "--threads",
+        type=number(int, 1, 256),
+        default=usual_threads(),
+        help="of the model (default: half of the cores, 4 at most; the browser needs the others)",
+    )
     add("--cache_dir", help="folder of decoded frames (default: the user's cache folder)")
     return parser.parse_args(argv)
+
+
+def usual_threads() -> int:
+    """Return how many threads leave room for the browser: more only wait for each other."""
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 def token_of_environment() -> str | None:

@@ -14,13 +14,13 @@ from torch import nn
 
 from core.device import Compute, choose_compute, choose_device
 from core.errors import UserError
-from data.types import to_float
+from data.types import Clip, to_float
 from engine.checkpoints import checkpoint
 from engine.evaluation.rollout import PriorNoise, Stepper, to_uint8
 from modules.svg import SVG, SVGConfig
 from modules.vae import CVAE, CVAEConfig
 from settings import resolve
-from tasks.stored_models import model_of, stored_config
+from tasks.stored_models import model_of, settle_output_activation, stored_config
 
 LARGEST_SIDE = 512  # pixels of a frame; a page draws no larger ones live
 ROBOT_SIDE = 64
@@ -40,6 +40,8 @@ class PlayedModel:
     n_past: int
     about: str
     trained_on: str
+    path: Path
+    of_lab: bool = False  # it does not say what follows its Generator
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def load(path: str, device: str = "auto", precision: str = "fp32") -> PlayedMode
         model.config.n_past if robot else 1,
         _about(model, said, trained_on, height, width),
         trained_on,
+        place,
+        of_lab=not robot and not checkpoint.is_ours(content),
     )
 
 
@@ -114,6 +118,14 @@ def settings_for(played: PlayedModel, root: str, cache_dir: str | None) -> Names
     if cache_dir:
         explicit["cache_dir"] = cache_dir
     return resolve.make_settings(resolve.tester_parser(), explicit, played.settings)
+
+
+def settle(played: PlayedModel, frame: np.ndarray, pose: np.ndarray) -> None:
+    """Judge what follows the Generator of a lab checkpoint by a first frame (H, W, 3) uint8."""
+    if played.of_lab:
+        images = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None] for x in (frame, pose))
+        clip = Clip("first", *images)
+        settle_output_activation(played.model, None, lambda: clip, played.path)
 
 
 class LiveRollout:

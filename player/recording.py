@@ -96,8 +96,8 @@ class Recording:
             what = "the frames are those that were played, of every sample"
         return (
             f"{T} frames played at {fps:g} frames/s; {what}. Where they were played with the\n"
-            "latent's mean, the Tester predicts them bit for bit:\n\n"
-            f"python Tester.py --DR HERE --save_root OUT --ckpt_path CHECKPOINT {flags}\n"
+            "latent's mean, the Tester predicts them bit for bit, with as many threads:\n\n"
+            f"OMP_NUM_THREADS={torch.get_num_threads()} python Tester.py --DR HERE --save_root OUT --ckpt_path CHECKPOINT {flags}\n"
         )
 
 

@@ -110,17 +110,26 @@ class Server:
     # --------------------------------------------------------------------- at the door
 
     def _watched(self, server: web.Server):
-        """Have a connection close where there are too many, or where it keeps silent."""
+        """Have a connection closed where it keeps silent, or where there are too many."""
         loop, protocol = asyncio.get_running_loop(), server()
 
-        def close(even_if_spoken: bool) -> None:
+        def close_if_silent() -> None:
             transport = protocol.transport
-            if transport is not None and (even_if_spoken or transport not in self._spoken):
+            if transport is not None and transport not in self._spoken:
                 transport.abort()
 
-        full = len(server.connections) >= MOST_CONNECTIONS
-        loop.call_later(0.05 if full else SILENCE, close, full)  # once it is connected
+        loop.call_later(SILENCE, close_if_silent)
+        loop.call_later(0.01, self._make_room, server)  # once it is connected
         return protocol
+
+    def _make_room(self, server: web.Server) -> None:
+        """Close what is too much: who has kept silent longest, else who came last."""
+        transports = [protocol.transport for protocol in server.connections]
+        transports = [x for x in transports if x is not None and not x.is_closing()]
+        silent = [x for x in transports if x not in self._spoken]
+        too_many = max(0, len(transports) - MOST_CONNECTIONS)
+        for transport in (silent or transports[::-1])[:too_many]:
+            transport.abort()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler) -> web.StreamResponse:

@@ -39,7 +39,9 @@ def tiny(kind: str) -> models.PlayedModel:
         side = (64, 64, 2)
     compute = models.choose_compute(torch.device("cpu"), "fp32", "off")
     compute.prepare(model.eval())
-    return models.PlayedModel(kind, model, compute, {}, *side, "tiny", models.DEMO)
+    return models.PlayedModel(
+        kind, model, compute, {}, *side, "tiny", models.DEMO, Path("tiny.ckpt")
+    )
 
 
 def world_of(played: models.PlayedModel, starts: list | None = None):
@@ -152,7 +154,7 @@ class Page:
 
 
 def unpack(data: bytes) -> dict:
-    _, flags, P, H, W, number, applied, numbers, milliseconds, dropped = FRAME.unpack_from(data)
+    _, flags, P, H, W, number, applied, numbers, _, dropped = FRAME.unpack_from(data)
     overlay = np.frombuffer(data, np.float32, numbers, FRAME.size)
     pixels = np.frombuffer(data, np.uint8, offset=FRAME.size + 4 * numbers)
     return {

@@ -35,8 +35,7 @@ def robot() -> models.PlayedModel:
 @pytest.mark.parametrize("z", ["mean", "sample"])
 def test_the_frames_of_a_dance_are_those_of_rollout(dancer, z):
     """A hundred frames with the hand in it, among them drags and a move."""
-    make_world, starts = world_of(dancer)
-    world = make_world()
+    world = world_of(dancer)[0]()
     world.act({"do": "latent", "z": z, "temperature": 0.7})
     frames, poses = [world.known[0, 0]], [world.pose]
     for number in range(99):
@@ -155,7 +154,7 @@ def test_a_recorded_arm_is_test_data_that_the_tester_predicts_alike(robot, tmp_p
     zipfile.ZipFile(io.BytesIO(files["sequence"])).extractall(tmp_path / "data")
     how = (tmp_path / "data/README.txt").read_text().splitlines()[-1]
     flags = how.replace("HERE", str(tmp_path / "data")).replace("OUT", str(tmp_path / "out"))
-    flags = flags.replace("CHECKPOINT", str(PRETRAINED / "robot.safetensors")).split()[2:]
+    flags = flags.replace("CHECKPOINT", str(PRETRAINED / "robot.safetensors")).split()[3:]
     code, said = call(Tester, *flags, "--device", "cpu", "--no_report")
     assert code == 0, said
     summary = pd.read_csv(tmp_path / "out/summary.csv", index_col=0)

@@ -111,31 +111,31 @@ def test_hostile_entries_are_refused(root, exported, refused, what):
     refused(Tester, *rollout_flags(root, exported))
 
 
-def spoilt(raw: bytes) -> dict[str, bytes]:
+def with_tensor(raw: bytes, **fields) -> bytes:
+    """The file with other claims about its first tensor."""
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + size])
     name = next(key for key in header if key != "__metadata__")
-
-    def with_tensor(**fields) -> bytes:
-        text = json.dumps(header | {name: header[name] | fields}).encode()
-        return struct.pack("<Q", len(text)) + text + raw[8 + size :]
-
-    return {
-        "empty": b"",
-        "cut": raw[: len(raw) // 2],
-        "a header beyond the end": struct.pack("<Q", 1 << 40) + raw[8:],
-        "a header of noise": raw[:8] + os.urandom(size) + raw[8 + size :],
-        "a tensor beyond the end": with_tensor(data_offsets=[0, 1 << 40]),
-        "a tensor of another shape": with_tensor(shape=[3]),
-        "a shape beyond counting": with_tensor(shape=[1 << 40, 1 << 40]),
-        "an unknown type": with_tensor(dtype="Q17"),
-        "a checkpoint under this name": b"PK\x03\x04" + raw,
-    }
+    text = json.dumps(header | {name: header[name] | fields}).encode()
+    return struct.pack("<Q", len(text)) + text + raw[8 + size :]
 
 
-@pytest.mark.parametrize("what", spoilt(struct.pack("<Q", 75) + b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{}}   ' + b"0000"))  # fmt: skip
+SPOILT = {
+    "empty": lambda raw: b"",
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "a header beyond the end": lambda raw: struct.pack("<Q", 1 << 40) + raw[8:],
+    "a header of noise": lambda raw: raw[:8] + os.urandom(200) + raw[208:],
+    "a tensor beyond the end": lambda raw: with_tensor(raw, data_offsets=[0, 1 << 40]),
+    "a tensor of another shape": lambda raw: with_tensor(raw, shape=[3]),
+    "a shape beyond counting": lambda raw: with_tensor(raw, shape=[1 << 40, 1 << 40]),
+    "an unknown type": lambda raw: with_tensor(raw, dtype="Q17"),
+    "another kind of file": lambda raw: b"PK\x03\x04" + raw,
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
 def test_spoilt_files_are_refused(root, exported, refused, what):
-    exported.write_bytes(spoilt(exported.read_bytes())[what])
+    exported.write_bytes(SPOILT[what](exported.read_bytes()))
     refused(Tester, *rollout_flags(root, exported))
 
 
