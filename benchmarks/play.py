@@ -179,12 +179,33 @@ def room_drift(page: Page, first: np.ndarray) -> float:
     return float(np.abs(picture(page) - first)[:, free].mean()) if free.any() else float("nan")
 
 
+def take_picture(checkpoint: str, path: str) -> None:
+    """Show a dancer whose hands are in the air, in the dark, with some seconds of memory."""
+    with playing(checkpoint) as (_, page):
+        page.set_viewport_size({"width": 1280, "height": 880})
+        page.emulate_media(color_scheme="dark")
+        box = page.locator("#screen svg").bounding_box()
+        for joint, x, y in (("wrist_right", 0.40, 0.10), ("wrist_left", 0.66, 0.17)):
+            handle = page.locator(f"[data-joint={joint}]").bounding_box()
+            page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+            page.mouse.down()
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=10)
+            page.wait_for_timeout(700)
+            if joint == "wrist_right":
+                page.mouse.up()
+        page.screenshot(path=path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.play", description=__doc__)
     parser.add_argument("checkpoints", nargs="*", default=CHECKPOINTS)
     parser.add_argument("--seconds", type=float, default=15, help="of every measurement")
     parser.add_argument("--minutes", type=float, help="play so long and watch memory and room")
+    parser.add_argument("--picture", metavar="FILE", help="take a picture of the page, and stop")
     flags = parser.parse_args()
+    if flags.picture:
+        take_picture(flags.checkpoints[0], flags.picture)
+        return
     if flags.minutes:
         for checkpoint in flags.checkpoints:
             print(f"\n{checkpoint}, {flags.minutes:g} minutes:\n")

@@ -94,10 +94,11 @@ class Recording:
         else:
             flags = f"--n_eval {T} --num_samples 1 --z mean --precision fp32"
             what = "the frames are those that were played, of every sample"
+        threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"
         return (
             f"{T} frames played at {fps:g} frames/s; {what}. Where they were played with the\n"
             "latent's mean, the Tester predicts them bit for bit, with as many threads:\n\n"
-            f"OMP_NUM_THREADS={torch.get_num_threads()} python Tester.py --DR HERE --save_root OUT --ckpt_path CHECKPOINT {flags}\n"
+            f"{threads} python Tester.py --DR HERE --save_root OUT --ckpt_path CHECKPOINT {flags}\n"
         )
 
 
