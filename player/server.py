@@ -193,7 +193,11 @@ class Server:
         if "Origin" not in request.headers:
             return self._refusal(403, "only a page may play")
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=LARGEST_MESSAGE, compress=False, timeout=2.0
+            heartbeat=HEARTBEAT,
+            max_msg_size=LARGEST_MESSAGE,
+            compress=False,
+            timeout=2.0,
+            autoping=False,  # the session counts pings as messages
         )
         if not socket.can_prepare(request):
             return self._refusal(400, "not a WebSocket")

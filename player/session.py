@@ -74,6 +74,11 @@ class Session:
         allowance = Allowance()
         async for message in self.socket:
             allowance.take()
+            if message.type is WSMsgType.PING:
+                await self.socket.pong(message.data)
+                continue
+            if message.type is WSMsgType.PONG:
+                continue
             if message.type is not WSMsgType.TEXT:
                 raise Refused("a message that is not text")
             self.sign_of_life = time.monotonic()

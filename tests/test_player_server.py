@@ -166,6 +166,41 @@ def test_bytes_and_large_messages_close_the_session(running):
     run(go())
 
 
+def test_pings_are_answered_and_counted(running):
+    async def go():
+        async with opened(running) as page:
+            await page.socket.ping(b"there?")
+            await page.frame(predicted=True)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(3 * protocol.AT_ONCE):
+                    await page.socket.ping()
+            assert (await page.closed())[0] == 1008
+
+    run(go())
+
+
+def test_a_page_that_does_not_answer_is_let_go(dancer, monkeypatch):
+    """A half-open session: its heartbeat is not answered, and its place is free again."""
+    monkeypatch.setattr(server, "HEARTBEAT", 0.5)
+
+    async def go():
+        with serving(dancer, sessions=1) as running:
+            headers = {"Origin": f"http://127.0.0.1:{running.port}"}
+            async with (
+                ClientSession() as client,
+                client.ws_connect(f"{running.address}play", headers=headers, autoping=False),
+            ):
+                for _ in range(60):
+                    await asyncio.sleep(0.1)
+                    if not running.server.sessions:
+                        break
+                assert not running.server.sessions
+            async with opened(running) as page:
+                assert await rate(page, 1.5) > 1  # who answers stays
+
+    run(go())
+
+
 # ------------------------------------------------------------------ who gets in
 
 
