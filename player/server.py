@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import socket as sockets
@@ -46,6 +47,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+QUIET = logging.getLogger("player.requests")  # a bad request would tell the token, at length
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
 
 
@@ -87,6 +91,7 @@ class Server:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=QUIET,
             keepalive_timeout=SILENCE,
             max_line_size=1024,
             max_field_size=4096,

@@ -239,6 +239,13 @@ def test_nothing_else_is_there(running, path):
     assert TOKEN not in body
 
 
+def test_a_bad_request_is_not_told(running, capfd):
+    status, _ = raw(running, f"GET /{TOKEN}/ HTTP.9\r\nHost: localhost\r\n\r\n")
+    assert status == 400
+    said = capfd.readouterr()
+    assert said.out + said.err == ""
+
+
 def raw(running, request: str) -> tuple[int, str]:
     """Send bytes as they are and return status and the whole answer."""
     with socket.create_connection(("127.0.0.1", running.port), 10) as connection:
