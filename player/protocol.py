@@ -71,7 +71,12 @@ SCHEMAS: dict[str, dict[str, dict[str, Callable[[Any], bool]]]] = {
         "take": {},
     },
     "robot": _BOTH
-    | {"aim": _PLACE | _INPUT, "lower": {"on": _flag} | _INPUT, "grip": {"open": _flag} | _INPUT},
+    | {
+        "keep": {},
+        "aim": _PLACE | _INPUT,
+        "lower": {"on": _flag} | _INPUT,
+        "grip": {"open": _flag} | _INPUT,
+    },
 }
 
 

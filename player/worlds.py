@@ -210,6 +210,10 @@ class RobotWorld(World):
         frames = np.repeat(self.start.frames[:, None], SAMPLES, axis=1)
         self._begin(frames, self.start.conditions)
 
+    def do_keep(self, message: dict) -> None:
+        """Take what is seen for known: things then stay where they were pushed."""
+        self._restart_from_seen()
+
     def do_aim(self, message: dict) -> None:
         self.arm.aim(np.array([message["x"], message["y"]]))
 

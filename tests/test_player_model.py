@@ -206,6 +206,23 @@ def test_drawing_anew_changes_samples_and_reset_brings_the_first_frame_back(robo
     assert world.step().pictures.shape == (SAMPLES, 64, 64, 3)
 
 
+def test_what_is_seen_can_be_kept(robot):
+    """The rollout begins anew at the latest frames: a step is then that of `rollout` from them."""
+    world = world_of(robot)[0]()
+    world.act({"do": "latent", "z": "mean", "temperature": 1})
+    for _ in range(5):
+        world.step()
+    world.act({"do": "keep"})
+    known, conditions = world.known, world.conditions
+    shown = world.step()
+    assert shown.number == 7
+    given = torch.from_numpy(np.stack([*conditions, world.conditions[-1]]))
+    clips = [Clip(str(k), as_images(known[:, k]), given, n_past=2) for k in range(SAMPLES)]
+    found = rollout(robot.model, clips, compute=robot.compute, z="mean")
+    for k in range(SAMPLES):
+        assert torch.equal(found[k][-1], as_images(shown.pictures)[k])
+
+
 def test_an_arm_is_learned_from_the_data():
     rng = np.random.default_rng(0)
     step = np.array([0.16, 0.10, -0.30])

@@ -191,7 +191,7 @@ class Page {
     this.canvases = figures.map((figure) => new Canvas(figure.querySelector("canvas"), height, width));
     const send = (message, when) => {
       if (message.do !== "drop") this.goLive();
-      this.send(message, message.do === "drop" || message.do === "take" ? undefined : (when ?? performance.now()));
+      this.send(message, ["drop", "take", "keep"].includes(message.do) ? undefined : (when ?? performance.now()));
     };
     this.steering = dance ? new DanceSteering(figures[0], this.hello, send) : new RobotSteering(figures, this.hello, send);
     this.steering.onchange = () => this.showArm();
@@ -228,7 +228,7 @@ class Page {
       byId("gestures").textContent =
         "The arm follows the mouse, or a finger. Pressed, it goes down on the table and pushes; released, it rises. " +
         "Four samples show what the model thinks may happen. Green border: given to the model; orange: predicted.";
-      byId("own-keys").replaceChildren(...keys(["←", "↑", "→", "↓"]), " lead the arm ", ...keys(["L"]), " down or up ", ...keys(["G"]), " gripper");
+      byId("own-keys").replaceChildren(...keys(["←", "↑", "→", "↓"]), " lead the arm ", ...keys(["L"]), " down or up ", ...keys(["G"]), " gripper ", ...keys(["K"]), " keep what is seen");
     }
     this.hint = dance
       ? "Drag a joint. The pose image is all that the model is told; the picture is its answer."
@@ -424,6 +424,7 @@ class Page {
     });
     byId("lower").addEventListener("click", () => this.steering.setLowered(!this.steering.lowered, performance.now()));
     byId("grip").addEventListener("click", () => this.steering.setOpen(!this.steering.open, performance.now()));
+    byId("keep").addEventListener("click", () => this.send({ do: "keep" }));
     for (const chip of document.querySelectorAll("[data-z]")) {
       chip.addEventListener("click", () => this.setLatent({ z: chip.dataset.z }));
     }

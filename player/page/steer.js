@@ -261,6 +261,7 @@ export class RobotSteering {
       const far = event.shiftKey ? 0.1 : 0.04;
       this.lead({ x: this.aim.x + step[0] * far, y: this.aim.y + step[1] * far }, event.timeStamp);
     } else if (event.key.toLowerCase() === "l") this.setLowered(!this.lowered, event.timeStamp);
+    else if (event.key.toLowerCase() === "k") this.send({ do: "keep" });
     else if (event.key.toLowerCase() === "g") this.setOpen(!this.open, event.timeStamp);
     else return false;
     return true;
