@@ -5,6 +5,7 @@ See `--help`.
 """
 
 from argparse import Namespace
+from pathlib import Path
 
 from core import distributed
 from core.device import choose_compute, choose_device
@@ -16,6 +17,8 @@ from settings import resolve
 from settings.flags import tester_parser
 from tasks import task_of
 from tasks.dance import DanceTask
+
+EXPORTS = {"export_lab", "export_safetensors"}
 
 
 @exit_on_user_error
@@ -33,7 +36,7 @@ def read_flags(argv: list[str] | None = None) -> tuple[dict, Checkpoint]:
     explicit = resolve.parse_explicit(parser, argv)
     if "ckpt_path" not in explicit:
         raise UserError("--ckpt_path is missing: a checkpoint, or the folder of a run")
-    if "DR" not in explicit and "export_lab" not in explicit:
+    if "DR" not in explicit and not explicit.keys() & EXPORTS:
         raise UserError("--DR is missing: the dataset folder, which holds test/")
     explicit.setdefault("save_root", "results")
     checkpoint = checkpoints.find(explicit["ckpt_path"], prefer=checkpoints.BEST)
@@ -46,10 +49,9 @@ def carry_out(explicit: dict, checkpoint: Checkpoint) -> None:
     task_type = task_of(checkpoint)
     architecture = task_type.stored_architecture(checkpoint) | {"model": task_type.name}
     resolve.check_architecture(explicit, architecture, checkpoint.path)
-    if "export_lab" in explicit:
+    if explicit.keys() & EXPORTS:
         if distributed.is_main():
-            overwrite = explicit.get("overwrite", False)
-            task_type.export_lab(checkpoint, explicit["export_lab"], overwrite=overwrite)
+            export(explicit, checkpoint)
         return
     stored = checkpoint.settings | architecture
     settings = resolve.make_settings(tester_parser(), explicit, stored)
@@ -59,6 +61,29 @@ def carry_out(explicit: dict, checkpoint: Checkpoint) -> None:
     checkpoints.load_weights(task.model, checkpoint)
     task.model.to(device).eval()
     task.test(checkpoint, compute)
+
+
+def export(explicit: dict, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint in the form of each `--export` flag."""
+    overwrite = explicit.get("overwrite", False)
+    if path := explicit.get("export_lab"):
+        task_of(checkpoint).export_lab(checkpoint, path, overwrite=overwrite)
+    if path := explicit.get("export_safetensors"):
+        places = tester_parser().names(lambda scope: not scope.inherited)
+        checkpoints.export_safetensors(
+            checkpoint.content,
+            Path(path),
+            overwrite=overwrite,
+            left_out=places,
+            data=checkpoint.content.get("data") or trained_on(checkpoint),
+        )
+        print(f"{path}: {Path(path).stat().st_size / 1e6:.2f} MB")
+
+
+def trained_on(checkpoint: Checkpoint) -> str:
+    """Return in words what a run was trained on: the demo's data, else the name of the folder."""
+    root = Path(str(checkpoint.content.get("settings", {}).get("DR")))
+    return "the demo's data" if (root / "demo.json").is_file() else root.name
 
 
 class Test_model(CVAE):

@@ -343,13 +343,19 @@ def _add_tester_flags(parser: FlagParser) -> None:
     add(
         "--overwrite",
         action="store_true",
-        help="replace the results of another run in --save_root, or the file of --export_lab",
+        help="replace the results of another run in --save_root, or the file of an --export",
     )
     add(
         "--video",
         choices=["gif", "mp4"],
         default="gif",
         help="mp4: an MP4 beside every GIF, enlarged four times at least (needs pip install av)",
+    )
+    add(
+        "--export_safetensors",
+        type=path_text,
+        metavar="FILE",
+        help="write the weights and their settings as .safetensors, to test, play or warm-start",
     )
     add("--no_report", action="store_true", help="write no report.html and no scores.png")
     add("--no_sanity", action="store_true", help="accepted and ignored, as in the lab")

@@ -243,6 +243,10 @@ class Run:
         A lab file gives weights, epoch, learning rate and teacher forcing ratio. The schedules
         are set so that at its epoch they have its values; they go on from there.
         """
+        if source.is_ours and "optimizer" not in source.content:
+            raise UserError(
+                f"{source.path} holds weights alone; begin a run with --warm_start {source.path}"
+            )
         checkpoint.load_weights(self.model, source)
         restore = self._restore_ours if source.is_ours else self._restore_lab
         try:

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from data.augmentation import Augmentation
-from data.pose_colors import swap_sides
+from data.pose.picture import draw_pose
+from data.pose.skeleton import JOINTS, joints_of
+from data.pose_colors import LIMBS, swap_sides
 from data.types import Batch, to_float
 from data.warp import OPAQUE, median_background
 from dataloader import DanceWindows
 from demo.motion import dance
-from demo.pose import LIMBS, draw_pose
-from demo.skeleton import JOINTS, joints_of
 from tests.support.warping import B, H, T, W, background_and_frames, some_warp
 
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 import demo.dance
+from data.pose.camera import HEIGHT, WIDTH
+from data.pose.picture import draw_pose
+from data.pose.skeleton import JOINT
 from demo.dance import Refusal, draw_dataset, recording
 from demo.figure import draw_person
-from demo.pose import draw_pose
-from demo.scene import HEIGHT, WIDTH, empty_studio
-from demo.skeleton import JOINT
+from demo.scene import empty_studio
 
 TINY = {"train_frames": 40, "val_frames": 12, "test_sequences": 2, "sequence_length": 12}
 

@@ -39,17 +39,17 @@ def joints_of(motion):
     body = _body_joints(angle)
     body = np.stack([body[name] for name in JOINTS], axis=1)  # (T, J, 3)
 
-    left, forward = _horizontal(angle["heading"])
+    left, forward = horizontal(angle["heading"])
     world = body[..., :1] * left[:, None] + body[..., 2:] * forward[:, None]
     world[..., 1] = body[..., 1]
 
     world[..., 0] += channel["x"][:, None]
     world[..., 2] += channel["z"][:, None]
-    world[..., 1] -= _lowest(world)[:, None]
+    world[..., 1] -= lowest(world)[:, None]
     return world
 
 
-def _lowest(world):
+def lowest(world):
     """Height of the underside of the body in every frame: (T,)."""
     feet = [JOINT[f"{joint}_{side}"] for joint in ("heel", "toe") for side in SIDES]
     knees = [JOINT[f"knee_{side}"] for side in SIDES]
@@ -61,7 +61,7 @@ def _body_joints(angle):
     """Joints by name, each (T, 3) in body axes around the mid-hip."""
     frames = len(angle["x"])
     joints = {"mid_hip": np.zeros((frames, 3))}
-    joints["neck"] = -SPINE * _direction(-angle["lean"], angle["tilt"], -1)  # hangs upwards
+    joints["neck"] = -SPINE * direction(-angle["lean"], angle["tilt"], -1)  # hangs upwards
     joints |= _head(joints["neck"], angle)
 
     chest_left = _turned(np.cos(angle["tilt"]), -np.sin(angle["tilt"]), 0.0, angle["twist"])
@@ -89,24 +89,24 @@ def _head(neck, angle):
 
 
 def _arm(shoulder, sign, swing):
-    along_forearm = _direction(swing["forearm"], swing["forearm_out"], sign)
-    elbow = shoulder + UPPER_ARM * _direction(swing["arm"], swing["arm_out"], sign)
+    along_forearm = direction(swing["forearm"], swing["forearm_out"], sign)
+    elbow = shoulder + UPPER_ARM * direction(swing["arm"], swing["arm_out"], sign)
     wrist = elbow + FOREARM * along_forearm
     hand = wrist + HAND * along_forearm
     return {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand}
 
 
 def _leg(hip, sign, swing):
-    knee = hip + THIGH * _direction(swing["thigh"], swing["thigh_out"], sign)
-    ankle = knee + SHANK * _direction(swing["shank"], 0.6 * swing["thigh_out"], sign)
+    knee = hip + THIGH * direction(swing["thigh"], swing["thigh_out"], sign)
+    ankle = knee + SHANK * direction(swing["shank"], 0.6 * swing["thigh_out"], sign)
     # A foot is a leg segment turned by a right angle, its toes a little outward.
-    along_foot = _direction(np.pi / 2 - swing["foot"], np.full_like(swing["foot"], 0.2), sign)
-    under = _direction(-swing["foot"], np.zeros_like(swing["foot"]), sign)
+    along_foot = direction(np.pi / 2 - swing["foot"], np.full_like(swing["foot"], 0.2), sign)
+    under = direction(-swing["foot"], np.zeros_like(swing["foot"]), sign)
     heel = ankle + HEEL_DROP * under - HEEL_BACK * along_foot
     return {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "toe": heel + FOOT * along_foot}
 
 
-def _direction(swing, out, sign):
+def direction(swing, out, sign):
     """Unit vectors (T, 3) of a limb swung forward and out; `sign` is +1 for the left side."""
     return np.stack(
         [sign * np.sin(out), -np.cos(out) * np.cos(swing), np.cos(out) * np.sin(swing)], axis=-1
@@ -120,7 +120,7 @@ def _turned(left, up, forward, yaw):
     return np.stack([turned_left, up, forward * np.cos(yaw) - left * np.sin(yaw)], axis=-1)
 
 
-def _horizontal(heading):
+def horizontal(heading):
     """World vectors of the body's left and forward: twice (T, 3)."""
     zero = np.zeros_like(heading)
     left = np.stack([np.cos(heading), zero, np.sin(heading)], axis=-1)
