@@ -129,7 +129,7 @@ def _add_run_flags(parser: FlagParser) -> None:
         default="lab",
         help="defaults for the flags below",
     )
-    add("--seed", type=natural, default=0, scope=Scope.RECIPE, help="seed of every random draw")
+    add("--seed", type=natural, default=0, scope=Scope.RECIPE, help="seed of everything random")
     add("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps")
     add(
         "--precision",
@@ -173,7 +173,12 @@ def _add_optimization_flags(parser: FlagParser) -> None:
         default="AdamW",
         help="optimizer; Muon leaves what is no matrix to AdamW",
     )
-    add("--beta1", type=probability, default=0.9, help="decay of Adam's mean gradient")
+    add(
+        "--beta1",
+        type=probability,
+        default=0.9,
+        help="decay of the mean gradient of Adam, AdamW and Muon's AdamW",
+    )
     add("--lr", type=positive, default=1e-4, help="learning rate at the start")
     add("--weight_decay", type=non_negative, help="default: 0.01 for AdamW and Muon, 0 otherwise")
     add(

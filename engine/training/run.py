@@ -33,7 +33,7 @@ class Run:
     """Takes training steps and turns into a checkpoint and back.
 
     `epoch` is the epoch to train, `epoch_metrics` what of it is done, and `step` the number of
-    steps taken; with the settings they determine every schedule and every random draw.
+    steps taken; with the settings they determine every schedule and everything random.
     """
 
     def __init__(
