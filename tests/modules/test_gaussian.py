@@ -77,6 +77,9 @@ def test_noise_is_used_as_given_and_reaches_mu_and_logvar():
     torch.testing.assert_close(logvar.grad, torch.tensor([1.0, -1.5]))  # ½σε
 
 
+# -------------------------------------------------------------- evidence and its bound
+
+
 def linear_model():
     """z ~ N(0, I), x | z ~ N(Wz + b, s²I): evidence and posterior have closed forms."""
     generator = torch.Generator().manual_seed(2)

@@ -69,6 +69,9 @@ def test_the_table_of_the_docs_has_every_alias_and_no_other():
     assert {s for s in spellings if not s.startswith("--no-")} <= set(documented())
 
 
+# -------------------------------------------------------------- what was stored
+
+
 @pytest.mark.parametrize("run", ["dance_run", "robot_run"])
 def test_every_setting_of_a_former_run_has_a_name_of_now(run):
     stored = json.loads((FIXTURES / run / "settings.json").read_text())

@@ -96,6 +96,9 @@ def test_a_continued_run_inherits_all_but_the_places():
     assert found.preset == "quick"  # which gives what no setting of the checkpoint says
 
 
+# ----------------------------------------------------------------- differences
+
+
 def test_processes_and_batches_that_make_up_for_each_other_are_no_difference():
     old = {"batch_size": 8, "processes": 1, "lr": 0.1}
     assert differences(old, {"batch_size": 2, "processes": 4, "lr": 0.1}) == []
