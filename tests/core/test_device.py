@@ -1,4 +1,4 @@
-"""What makes it fast changes nothing but rounding: bf16, compilation, a captured roll-out."""
+"""What makes it fast changes nothing but rounding: bf16, compilation, a captured rollout."""
 
 import resource
 import shutil
@@ -92,7 +92,7 @@ def test_precision_and_compile_flags_are_what_they_say(monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-def test_a_captured_roll_out_is_the_one_of_the_cpu():
+def test_a_captured_rollout_is_the_one_of_the_cpu():
     clip = Clip("0", *(torch.randint(0, 256, (n, 3, 32, 64)).byte() for n in (1, 80)))
     frames = []
     for device in (CPU, torch.device("cuda")):
@@ -112,5 +112,5 @@ def test_a_captured_step_takes_new_conditions_and_noise():
         noise = torch.randn(1, *model.latent_shape, device=device)
         expected, _ = model.predict(frame, 2 * condition, None, 2 * noise)
         captured = CapturedPredict(model, frame, condition, None, noise)
-        drawn, _ = captured(frame, 2 * condition, None, 2 * noise)
-    torch.testing.assert_close(drawn, expected)
+        predicted, _ = captured(frame, 2 * condition, None, 2 * noise)
+    torch.testing.assert_close(predicted, expected)

@@ -1,4 +1,4 @@
-"""Random draws are functions of their counters, and roll-outs inherit that."""
+"""Random draws are functions of their counters, and rollouts inherit that."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ class DrawsItsNoise:
         return torch.sigmoid(noise), state
 
 
-def test_noise_of_a_roll_out_is_that_of_clip_and_frame():
+def test_noise_of_a_rollout_is_that_of_clip_and_frame():
     """Neither other clips nor their lengths change the noise of frame t of clip k."""
     rng = np.random.default_rng(0)
     pictures = torch.from_numpy(rng.integers(0, 256, (70, 3, 8, 8), dtype=np.uint8))

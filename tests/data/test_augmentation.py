@@ -33,8 +33,8 @@ def pose_tensor(joints: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(draw_pose(joints))).permute(2, 0, 1).float() / 255
 
 
-def test_a_mirrored_pose_is_the_pose_of_the_mirrored_body():
-    """Flipped and with sides swapped, a pose image is that of the body drawn mirrored."""
+def test_a_flipped_pose_is_the_pose_of_the_mirrored_body():
+    """Flipped and with sides swapped, a pose image is that of the body rendered mirrored."""
     motion = dance(np.random.default_rng(0), 40)
     errors = []
     for joints in joints_of(motion)[::4]:
@@ -131,10 +131,10 @@ def test_nobody_leaves_the_picture_and_who_is_cut_is_not_moved():
         poses[n, 4:28, x : x + 2, 0] = 0
     augmentation = Augmentation(frames, poses, np.arange(0, 40, 3), seed=0)
     index = torch.arange(40)[None]
-    pixels, drawn = (to_float(x[index]).permute(1, 0, 4, 2, 3) for x in (frames, poses))
+    pixels, conditions = (to_float(x[index]).permute(1, 0, 4, 2, 3) for x in (frames, poses))
     seen = set()
     for number in range(20):
-        batch = augmentation.apply(Batch(pixels, drawn, index), 0, number)
+        batch = augmentation.apply(Batch(pixels, conditions, index), 0, number)
         person = (batch.frames < 0.3).all(dim=2).flatten(1).sum(1)
         assert (person == 48).all()
         for n, cut in ((0, {0, W - 1}), (39, {0, W - 1})):

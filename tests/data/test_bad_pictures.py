@@ -195,7 +195,7 @@ def log_of(run: Path) -> bytes:
     return (run / "metrics.csv").read_bytes()
 
 
-CONTINUED = ("--replay", "--batch_size", "1", "--num_epoch", "3")
+CONTINUED = ("--prediction_buffer", "--batch_size", "1", "--num_epoch", "3")
 LOGS = {  # what becomes of metrics.csv
     "torn": lambda log: log[: -len(log) // 4],
     "a row too long": lambda log: log.replace(b"\r\n", b",9\r\n").replace(b",9\r\n", b"\r\n", 1),

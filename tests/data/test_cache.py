@@ -1,4 +1,4 @@
-"""The cache of decoded frames: found again, renewed, rebuilt."""
+"""The cache of decoded frames: found again, brought up to date, rebuilt."""
 
 import os
 

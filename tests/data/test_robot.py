@@ -17,13 +17,11 @@ from dataloader import Dataset_Robot, robot_clips
 from demo.robot import draw_dataset
 from tests.support.data_sets import settings_for
 
-# ----------------------------------------------------------------------- loader
-
 
 @pytest.fixture(scope="module")
 def robot_root(tmp_path_factory) -> Path:
-    """A drawn set: five sequences of 8 frames to train on, two of each other split."""
-    root = tmp_path_factory.mktemp("drawn") / "robot"
+    """A synthetic set: five sequences of 8 frames to train on, two of each other split."""
+    root = tmp_path_factory.mktemp("synthetic") / "robot"
     draw_dataset(root, train_sequences=5, eval_sequences=2, frames=8)
     return root
 
@@ -70,7 +68,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(robot_root, settings):
     batch = again[0]
     assert batch.frames.shape == (3, 5, 3, 64, 64)
     assert batch.conditions.shape == (3, 5, 7)
-    for k in range(3):  # each window is one piece of one sequence
+    for k in range(3):  # each window is a run of one sequence
         start = int(batch.index[0, k])
         assert batch.index[:, k].tolist() == list(range(start, start + 5))
         assert start % 8 <= 3
@@ -83,7 +81,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(robot_root, settings):
 
 
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 99))
-def test_windows_stay_inside_and_every_sequence_is_drawn_before_any_again(count, windows, seed):
+def test_windows_stay_inside_and_every_sequence_is_taken_before_any_again(count, windows, seed):
     lengths = np.arange(count) % 3 + 5
     which, first = random_windows(lengths, 5, windows, seed=seed, epoch=0)
     assert len(which) == len(first) == windows

@@ -47,9 +47,6 @@ def decoded(monkeypatch) -> list[Path]:
     return seen
 
 
-# ---------------------------------------------------------------------------- shards
-
-
 def test_shards_are_read_as_one_array(pictures, two_a_shard, own_cache):
     found = decoded_frames(pictures, 8, 16)
     expected = np.stack([read_frame(path, 8, 16) for path in pictures])

@@ -13,7 +13,7 @@ FEW = settings(max_examples=60, deadline=None)
 
 @st.composite
 def recordings(draw):
-    """Frame numbers with gaps, cuts (some at no frame), and sometimes a held-out range."""
+    """Frame numbers with gaps, cuts (some at no frame), and sometimes a holdout."""
     steps = draw(st.lists(st.sampled_from([1, 1, 1, 1, 1, 1, 2, 5]), min_size=1, max_size=40))
     numbers = draw(st.integers(0, 9)) + np.cumsum(steps)
     inside = st.integers(0, int(numbers[-1]) + 3)

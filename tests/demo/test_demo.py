@@ -21,7 +21,7 @@ TINY = {"train_frames": 40, "val_frames": 12, "test_sequences": 2, "sequence_len
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def rendered(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "dance"
     assert draw_dataset(out, **TINY)
     return out
@@ -46,14 +46,14 @@ def psnr(frame, truth):
     return 10 * np.log10(255**2 / max(np.mean((frame - truth) ** 2), 1e-2))
 
 
-def test_layout(drawn):
+def test_layout(rendered):
     expected = {"demo.json", "train/cuts.txt", "test/test_img/0/0.png", "test/test_img/1/0.png"}
     counts = {"train/train": 40, "val/val": 12}
     for split, count in counts.items():
         expected |= {f"{split}_{kind}/{n}.png" for kind in ("img", "label") for n in range(count)}
     for kind in ("gt", "label"):
         expected |= {f"test/test_{kind}/{k}/{n}.png" for k in range(2) for n in range(12)}
-    files = files_of(drawn)
+    files = files_of(rendered)
     assert set(files) == expected
     assert files["test/test_img/1/0.png"] == files["test/test_gt/1/0.png"]
     cuts = [int(line) for line in files["train/cuts.txt"].split()]
@@ -61,14 +61,14 @@ def test_layout(drawn):
     assert cuts[0] > 0
     assert cuts[-1] < 40
     for name in (name for name in files if name.endswith(".png")):
-        with Image.open(drawn / name) as image:
+        with Image.open(rendered / name) as image:
             assert image.size == (WIDTH, HEIGHT)
             assert image.mode == "RGB"
 
 
-def test_the_workers_do_not_matter(drawn, tmp_path):
+def test_the_workers_do_not_matter(rendered, tmp_path):
     assert draw_dataset(tmp_path / "dance", **TINY, num_workers=2)
-    assert files_of(tmp_path / "dance") == files_of(drawn)
+    assert files_of(tmp_path / "dance") == files_of(rendered)
 
 
 def test_another_seed_and_every_sequence_move_otherwise():
@@ -114,16 +114,16 @@ def test_copying_the_first_frame_scores_low(split, index):
     assert np.mean([psnr(first, frame) for frame in later]) < 22
 
 
-def test_the_same_set_is_not_drawn_again(drawn):
-    before = (drawn / "demo.json").stat().st_mtime_ns
-    assert not draw_dataset(drawn, **TINY)
-    assert (drawn / "demo.json").stat().st_mtime_ns == before
+def test_the_same_set_is_not_rendered_again(rendered):
+    before = (rendered / "demo.json").stat().st_mtime_ns
+    assert not draw_dataset(rendered, **TINY)
+    assert (rendered / "demo.json").stat().st_mtime_ns == before
 
 
-def test_a_set_of_other_arguments_is_refused(drawn):
+def test_a_set_of_other_arguments_is_refused(rendered):
     with pytest.raises(Refusal, match="other arguments"):
-        draw_dataset(drawn, **TINY, seed=1)
-    assert json.loads((drawn / "demo.json").read_text())["seed"] == 0
+        draw_dataset(rendered, **TINY, seed=1)
+    assert json.loads((rendered / "demo.json").read_text())["seed"] == 0
 
 
 def test_a_foreign_folder_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from modules.vae import CVAE, CVAEConfig
 from tests.support import GOLDEN
 from Trainer import VAE_Model
 
-# Written out from the tables of the spec, not from the code.
+# Written out from the tables of the course (docs/lab.md), not from the code.
 KEYS = json.loads((GOLDEN / "state_dict_keys.json").read_text())
 
 WIDTHS = [(128, 32, 12, 192), (8, 2, 4, 8), (32, 8, 4, 48), (20, 5, 7, 27), (9, 3, 5, 11)]
@@ -71,7 +71,7 @@ def golden_flops(*networks):
 
 
 FRAME, POSE, POSTERIOR = "frame_transformation", "label_transformation", "Gaussian_Predictor"
-DRAWING = ("Decoder_Fusion", "Generator")
+DECODING = ("Decoder_Fusion", "Generator")
 
 
 def test_flops_with_each_network_once():
@@ -83,11 +83,11 @@ def test_flops_with_each_network_once():
         z, _, _ = model.Gaussian_Predictor(frame, pose)
         return model.Generator(model.Decoder_Fusion(frame, pose, z))
 
-    assert flops_of(each_once) == golden_flops(FRAME, POSE, POSTERIOR, *DRAWING)
+    assert flops_of(each_once) == golden_flops(FRAME, POSE, POSTERIOR, *DECODING)
     assert flops_of(each_once) == pytest.approx(6.46e9, rel=1e-3)
 
 
-def test_flops_of_a_roll_out_step_have_no_posterior():
+def test_flops_of_a_rollout_step_have_no_posterior():
     model = default_model()
     frame = torch.empty(1, 3, 32, 64, device="meta")
     noise = torch.empty(1, 12, 32, 64, device="meta")
@@ -96,7 +96,7 @@ def test_flops_of_a_roll_out_step_have_no_posterior():
         pose_features = model.encode_conditions(frame[:, None])[:, 0]
         return model.predict(frame, pose_features, model.initial_state(frame), noise)
 
-    assert flops_of(step) == golden_flops(FRAME, POSE, *DRAWING)
+    assert flops_of(step) == golden_flops(FRAME, POSE, *DECODING)
     assert flops_of(step) == pytest.approx(6.43e9, rel=1e-3)
 
 
@@ -104,7 +104,7 @@ def test_flops_of_a_roll_out_step_have_no_posterior():
     ("forcing", "frames_encoded"), [([True] * 3, 4), ([False] * 3, 6), ([False, True, False], 5)]
 )
 def test_flops_of_training_encode_every_true_frame_once(forcing, frames_encoded):
-    """T = 4 true frames, and one more encoding for each prediction that is drawn from."""
+    """T = 4 true frames, and one more encoding for each prediction that the next is made from."""
     model = default_model()
     window = torch.empty(2, 4, 3, 32, 64, device="meta")
     noise = torch.empty(2, 3, 12, 32, 64, device="meta")
@@ -112,7 +112,7 @@ def test_flops_of_training_encode_every_true_frame_once(forcing, frames_encoded)
     def forward():
         return model(Batch(window, window), teacher_forcing=forcing, kl_beta=1.0, noise=noise)
 
-    steps = 3 * golden_flops(POSE, POSTERIOR, *DRAWING)
+    steps = 3 * golden_flops(POSE, POSTERIOR, *DECODING)
     assert flops_of(forward) == 2 * (steps + frames_encoded * golden_flops(FRAME))
 
 
@@ -189,7 +189,7 @@ def depth_conv_block(module, x):
         (DepthConvBlock, (3, 4), depth_conv_block),
     ],
 )
-def test_blocks_compute_what_the_spec_says(block, widths, restated):
+def test_blocks_compute_what_the_lab_says(block, widths, restated):
     generator = torch.Generator().manual_seed(1)
     module = block(*widths).double()
     with torch.no_grad():

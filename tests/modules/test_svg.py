@@ -19,7 +19,7 @@ TINY = {"g_dim": 6, "z_dim": 3, "rnn_size": 8, "vgg_width": 2}
 
 
 def tiny(**config) -> SVG:
-    """Return a small model, in evaluation mode, whose every part matters to what it draws."""
+    """Return a small model, in evaluation mode, whose every part matters to what it predicts."""
     torch.manual_seed(0)
     model = SVG(SVGConfig(**TINY | config))
     with torch.no_grad():
@@ -57,19 +57,19 @@ def clip_of(T: int = 6, n_past: int = 2, seed: int = 0) -> Clip:
 # ---------------------------------------------------------------------- shapes
 
 
-def test_the_default_model_is_that_of_the_spec():
+def test_the_default_model_is_that_of_the_lab():
     model = SVG(SVGConfig())
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(22.2e6, rel=5e-3)
     with torch.no_grad():
         vector, skips = model.encoder(torch.rand(2, 3, 64, 64))
-        drawn = model.decoder(vector, model.decoder.skip_terms(skips))
+        predicted = model.decoder(vector, model.decoder.skip_terms(skips))
     assert vector.shape == (2, 128)
     assert vector.abs().max() < 1
     sizes = [(2, 64, 64, 64), (2, 128, 32, 32), (2, 256, 16, 16), (2, 512, 8, 8)]
     assert [tuple(s.shape) for s in skips] == sizes
-    assert drawn.shape == (2, 3, 64, 64)
-    assert drawn.min() > 0
-    assert drawn.max() < 1
+    assert predicted.shape == (2, 3, 64, 64)
+    assert predicted.min() > 0
+    assert predicted.max() < 1
     convolutions = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 128]
     assert [c.out_channels for c in convolutions] == widths
@@ -155,7 +155,7 @@ def test_without_a_condition_it_changes_nothing_and_has_no_weights():
     assert model.predictor.embed.in_features == TINY["g_dim"] + TINY["z_dim"]
 
 
-def test_predictions_kept_elsewhere_are_refused():
+def test_predictions_buffered_elsewhere_are_refused():
     with pytest.raises(ValueError, match="LSTM"):
         loss_of(tiny(), **window_inputs(), teacher_forcing=[True] * 5, previous=torch.zeros(1))
 
@@ -175,7 +175,7 @@ def test_bf16_is_within_its_rounding():
 
 
 def noise_of(seed: int, draw: tuple[int, ...], T: int) -> torch.Tensor:
-    """Return the noise (T, Z) that a roll-out draws for one clip."""
+    """Return the noise (T, Z) of a rollout of one clip."""
     return normal((TINY["z_dim"],), seed, Stream.PRIOR, [(*draw, t) for t in range(T)], CPU)
 
 
@@ -183,7 +183,7 @@ def noise_of(seed: int, draw: tuple[int, ...], T: int) -> torch.Tensor:
 @pytest.mark.parametrize("last_frame_skip", [False, True])
 @pytest.mark.parametrize("posterior", [False, True])
 @pytest.mark.parametrize("n_past", [1, 2, 3])
-def test_a_roll_out_is_that_of_the_reference(prior, last_frame_skip, posterior, n_past):
+def test_a_rollout_is_that_of_the_reference(prior, last_frame_skip, posterior, n_past):
     model = tiny(prior=prior, last_frame_skip=last_frame_skip, n_past=n_past)
     clip = clip_of(n_past=n_past)
     (found,) = rollout(model, [clip], compute=Compute(CPU), seed=3, posterior=posterior)
@@ -232,7 +232,7 @@ def test_the_condition_changes_the_prediction():
     assert not torch.equal(a[4], b[4])
 
 
-def test_skips_are_those_of_the_last_known_frame():
+def test_skips_are_those_of_the_last_context_frame():
     """With its head at zero the encoder's vector is blank: frames enter by their skips alone."""
     model = tiny()
     with torch.no_grad():
@@ -259,11 +259,11 @@ def test_lstm_state_matters_and_does_not_leak():
     frame, noise = clip.frames[:1].float() / 255, torch.randn(1, TINY["z_dim"])
     with torch.no_grad():
         fresh = model.initial_state(frame)
-        drawn, advanced = model.predict(frame, clip.conditions[1:2], fresh, noise)
+        predicted, advanced = model.predict(frame, clip.conditions[1:2], fresh, noise)
         repeated, _ = model.predict(frame, clip.conditions[1:2], fresh, noise)
         later, _ = model.predict(frame, clip.conditions[1:2], advanced, noise)
-    assert torch.equal(drawn, repeated)
-    assert (later - drawn).abs().max() > 1e-4
+    assert torch.equal(predicted, repeated)
+    assert (later - predicted).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("prior", ["fixed", "learned"])

@@ -11,21 +11,21 @@ from tests.support.vae import make_batch, make_model
 
 
 @contextmanager
-def drawn_by(model):
+def outputs_of(model):
     """Collect the predictions (B, 3, H, W) of every step, with their graph."""
-    drawn = []
-    hook = model.Generator.register_forward_hook(lambda *call: drawn.append(call[2]))
+    predicted = []
+    hook = model.Generator.register_forward_hook(lambda *call: predicted.append(call[2]))
     try:
-        yield drawn
+        yield predicted
     finally:
         hook.remove()
 
 
 def predictions(model, frames, poses, forcing, noise):
     """The Generator's outputs of a training loss: (T − 1, B, 3, H, W)."""
-    with drawn_by(model) as drawn, torch.no_grad():
+    with outputs_of(model) as predicted, torch.no_grad():
         loss_of(model, frames, poses, teacher_forcing=forcing, kl_beta=0.0, noise=noise)
-    return torch.cat(drawn).unflatten(0, (len(forcing), -1))
+    return torch.cat(predicted).unflatten(0, (len(forcing), -1))
 
 
 # ---------------------------------------------------------------------- training loss
@@ -89,8 +89,8 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
     model, (frames, poses, noise) = make_model(), make_batch(3, 4)
     flags = FORCINGS[forcing](3)
     _, metrics, _ = loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.5, noise=noise)
-    drawn = torch.sigmoid(predictions(model, frames, poses, flags, noise))
-    squared_errors = (drawn - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
+    predicted = torch.sigmoid(predictions(model, frames, poses, flags, noise))
+    squared_errors = (predicted - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
     expected = -0.5 * squared_errors.mean() - metrics["kl"]
     assert metrics["elbo"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -117,8 +117,8 @@ def without_posterior(model):
 
 @pytest.mark.parametrize("changed", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("forcing", FORCINGS)
-def test_a_true_frame_is_drawn_from_where_it_is_forced_and_nowhere_else(forcing, changed):
-    """Prediction t draws from frame t − 1: frame 0 always, others where their flag is set."""
+def test_a_true_frame_is_predicted_from_where_it_is_forced_and_nowhere_else(forcing, changed):
+    """Prediction t is made from frame t − 1: frame 0 always, others where their flag is set."""
     T, model = 5, without_posterior(make_model())
     frames, poses, noise = make_batch(2, T)
     flags = FORCINGS[forcing](T - 1)
@@ -161,10 +161,10 @@ def feels(model, T, flags, bptt):
     """Whether prediction t has a gradient to the noise of step s, hence to prediction s."""
     frames, poses, noise = make_batch(1, T)
     noise.requires_grad_()
-    with drawn_by(model) as drawn:
+    with outputs_of(model) as predicted:
         loss_of(model, frames, poses, teacher_forcing=flags, kl_beta=0.0, noise=noise, bptt=bptt)
     table = []
-    for prediction in drawn:
+    for prediction in predicted:
         (gradient,) = torch.autograd.grad(prediction.square().sum(), noise, retain_graph=True)
         table.append((gradient[0].abs().amax((1, 2, 3)) > 0).tolist())
     return table

@@ -10,7 +10,7 @@ from tests.support.reporting import make_results, make_run, rollout
 
 @pytest.fixture
 def two(tmp_path):
-    """Two runs of different annealing with the roll-outs of two sequences each."""
+    """Two runs of different annealing with the rollouts of two sequences each."""
     one = make_run(tmp_path / "one", kl_anneal_type="Cyclical")
     other = make_run(tmp_path / "other", scale=3.0, kl_anneal_type="None", lr=0.25)
     for seed, run in enumerate((one, other)):

@@ -10,16 +10,14 @@ from report.style import to_svg
 from report.training_figures import training_figures
 from tests.support.reporting import ROWS, make_run
 
-# ------------------------------------------------------------------------ figures
-
 
 def lines_of(axis) -> dict[str, tuple]:
     return {line.get_label(): line.get_data() for line in axis.lines}
 
 
 def test_the_lines_of_the_losses_are_the_logged_values(two):
-    drawn = training_figures(read_records(two))
-    total, mse, kl, elbo = drawn["losses"].axes
+    figures = training_figures(read_records(two))
+    total, mse, kl, elbo = figures["losses"].axes
     epochs = np.arange(6)
     for axis, column, sign in ((mse, "mse", 1), (kl, "kl", 1), (elbo, "elbo", -1)):
         x, y = lines_of(axis)["one"]
@@ -27,7 +25,7 @@ def test_the_lines_of_the_losses_are_the_logged_values(two):
         np.testing.assert_allclose(y, [sign * row[column] for row in ROWS])
     np.testing.assert_allclose(lines_of(total)["other"][1], [3 * row["loss"] for row in ROWS])
     assert mse.get_yscale() == "log"
-    for axis, column in zip(drawn["schedules"].axes, ("beta", "tfr", "lr")):
+    for axis, column in zip(figures["schedules"].axes, ("beta", "tfr", "lr")):
         np.testing.assert_allclose(lines_of(axis)["one"][1], [row[column] for row in ROWS])
 
 
@@ -39,22 +37,22 @@ def test_teacher_forcing_and_loss_share_a_panel(two):
 
 
 def test_annealing_types_have_a_column_each(two, tmp_path):
-    drawn = training_figures(read_records(two))["annealing"]
-    assert [axis.get_title(loc="left") for axis in drawn.axes[:2]] == [
+    figure = training_figures(read_records(two))["annealing"]
+    assert [axis.get_title(loc="left") for axis in figure.axes[:2]] == [
         "annealing: Cyclical",
         "annealing: None",
     ]
-    assert list(lines_of(drawn.axes[0])) == ["one"]
-    assert list(lines_of(drawn.axes[1])) == ["other"]
+    assert list(lines_of(figure.axes[0])) == ["one"]
+    assert list(lines_of(figure.axes[1])) == ["other"]
     assert "annealing" not in training_figures(read_records(two[:1]))
 
 
-def test_validation_is_drawn_where_it_was_done_with_its_baselines(two):
+def test_validation_is_shown_where_it_was_done_with_its_baselines(two):
     psnr, _ = training_figures(read_records(two[:1]))["validation"].axes
-    drawn = lines_of(psnr)
-    np.testing.assert_array_equal(drawn["one"], ([1, 3, 5], [21, 23, 25]))
-    assert list(drawn[COPIED["copy_first"]][1]) == [23.25, 23.25]
-    assert list(drawn["nearest pose"][1]) == [24.5, 24.5]
+    lines = lines_of(psnr)
+    np.testing.assert_array_equal(lines["one"], ([1, 3, 5], [21, 23, 25]))
+    assert list(lines[COPIED["copy_first"]][1]) == [23.25, 23.25]
+    assert list(lines["nearest pose"][1]) == [24.5, 24.5]
     assert psnr.get_ylabel() == "PSNR (dB)"
 
 
@@ -68,10 +66,10 @@ def test_ticks_are_the_values_and_not_what_they_have_beyond_one_of_them(two):
     assert all(0.9853 < tick < 0.9856 for tick in ticks)
 
 
-def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
+def test_scores_by_frame_are_shown_and_the_weak_spot_is_found(two):
     records = read_records(two)
-    drawn = shown.rollout_figures({r.label: r.rollouts for r in records})["scores"]
-    psnr, ssim, *_ = drawn.axes
+    figure = shown.rollout_figures({r.label: r.rollouts for r in records})["scores"]
+    psnr, ssim, *_ = figure.axes
     known = records[0].rollouts[0].scores
     np.testing.assert_array_equal(lines_of(psnr)["one"][1], known["psnr"]["prediction"])
     np.testing.assert_array_equal(lines_of(ssim)["one"][1], known["ssim"]["prediction"])
@@ -90,7 +88,7 @@ def test_scores_by_frame_are_drawn_and_the_weak_spot_is_found(two):
     assert shown.weak_spots(np.full(5, np.nan)) == []
 
 
-def test_the_drift_curve_is_the_mean_of_pieces():
+def test_the_drift_curve_is_the_mean_by_hundreds():
     long = np.r_[np.nan, np.arange(1, 630.0)]
     short = np.r_[np.nan, np.full(150, 1000.0)]
     middles, means = shown.drift_curve([long, short])

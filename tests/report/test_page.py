@@ -49,9 +49,9 @@ def written(tmp_path_factory):
     records[1].label = LABEL
     figures = rollout_figures({r.label: r.rollouts for r in records}) | training_figures(records)
     path = root / "report.html"
-    drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
-    write_page(path, EVIL, records, drawn)
-    return path, records, drawn
+    svgs = {name: to_svg(figure, name) for name, figure in figures.items()}
+    write_page(path, EVIL, records, svgs)
+    return path, records, svgs
 
 
 class Opened:
@@ -333,11 +333,11 @@ def test_light_and_dark(opened):
 
 
 def test_a_page_with_little_room_is_less_exact_and_says_so(opened, written, tmp_path, monkeypatch):
-    exact, records, drawn = written
+    exact, records, svgs = written
     limit = exact.stat().st_size - 30_000
     monkeypatch.setattr(pages, "MAX_BYTES", limit)
     path = tmp_path / "small.html"
-    write_page(path, "small", records, drawn)
+    write_page(path, "small", records, svgs)
     assert path.stat().st_size <= limit
     view = opened(path)
     view.press("Shift+ArrowRight")

@@ -9,7 +9,7 @@ from tests.support.scripts import TINY, good, run
 
 @pytest.fixture(scope="session")
 def trained(dance_root, tmp_path_factory) -> Path:
-    """A run folder after two epochs with a held-out piece."""
+    """A run folder after two epochs with a holdout."""
     folder = tmp_path_factory.mktemp("run")
     good(
         run(

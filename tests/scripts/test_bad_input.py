@@ -50,9 +50,9 @@ from tests.support.hostile import call, rollout_flags, trainer_flags
         ("--D_out_dim", "100000", "at most 4096"),
         ("--frame_H", "2", "at least 11"),
         ("--frame_W", "1000000", "at most 4096"),
-        ("--patch", "3", "invalid choice"),
+        ("--patch_size", "3", "invalid choice"),
         ("--num_workers", "100000", "at most 256"),
-        ("--keep", "1000000000", "at most 1000"),
+        ("--keep_checkpoints", "1000000000", "at most 1000"),
         ("--holdout", "9", "A:B"),
         ("--holdout", "9:3", "A < B"),
         ("--holdout", f"0:{'9' * 30}", "nine digits"),
@@ -80,7 +80,7 @@ def test_a_flag_out_of_range_is_named(refused, small_root, tmp_path, flag, value
     ("size", "patch", "says"), [(33, 2, "multiple"), (12, 4, "4 times"), (17, 4, "multiple")]
 )
 def test_a_frame_size_that_patches_do_not_divide(refused, root, size, patch, says):
-    flags = trainer_flags(root, "--frame_H", size, "--patch", patch)
+    flags = trainer_flags(root, "--frame_H", size, "--patch_size", patch)
     message = refused(Trainer, *flags)
     assert f"--frame_H {size}" in message
     assert says in message
@@ -162,7 +162,7 @@ DATASETS = {  # what is done to the dataset, and what the Trainer then says
 
 
 @pytest.mark.parametrize("case", DATASETS)
-def test_a_spoilt_dataset_is_named(refused, root, case):
+def test_a_spoiled_dataset_is_named(refused, root, case):
     spoil, says = DATASETS[case]
     spoil(root)
     assert says in refused(Trainer, *trainer_flags(root))
@@ -187,13 +187,13 @@ TEST_SETS = {  # likewise for the Tester
 
 
 @pytest.mark.parametrize("case", TEST_SETS)
-def test_a_spoilt_test_set_is_named(refused, root, ours, case):
+def test_a_spoiled_test_set_is_named(refused, root, ours, case):
     spoil, says = TEST_SETS[case]
     spoil(root)
     assert says in refused(Tester, *rollout_flags(root, ours))
 
 
-def test_true_frames_and_held_out_pieces_that_are_not_there(refused, root, ours, tmp_path):
+def test_true_frames_and_holdouts_that_are_not_there(refused, root, ours, tmp_path):
     assert "--GT" in refused(Tester, *rollout_flags(root, ours, "--GT", tmp_path / "nowhere"))
     flags = rollout_flags(root, ours, "--split", "val", "--holdout", "900:950")
     assert "--holdout 900:950" in refused(Tester, *flags)

@@ -62,8 +62,8 @@ def test_results_of_another_run_are_kept_unless_overwritten(refused, root, ours,
     assert call(Tester, *rollout_flags(root, ours, "--overwrite"))[0] == 0
     assert not list(out.glob("pred_seq7.*")), "stale results stay"
     assert (out / "mine.csv").exists()
-    for spoilt in (b"\xff\xfe", b"[" * 100_000, b"[]", b'{"run": 1}'):
-        (out / "source.json").write_bytes(spoilt)
+    for spoiled in (b"\xff\xfe", b"[" * 100_000, b"[]", b'{"run": 1}'):
+        (out / "source.json").write_bytes(spoiled)
         assert "--overwrite" in refused(Tester, *rollout_flags(root, ours))
 
 
@@ -146,7 +146,7 @@ CACHES = {  # what is done to a cache file
 
 
 @pytest.mark.parametrize("case", CACHES)
-def test_a_spoilt_cache_is_not_trusted(pictures, tmp_path, case):
+def test_a_spoiled_cache_is_not_trusted(pictures, tmp_path, case):
     true = decoded_frames(pictures, 12, 12, tmp_path / "cache").copy()
     (file,) = (tmp_path / "cache").rglob("*.npy")
     CACHES[case](file)

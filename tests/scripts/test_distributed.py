@@ -41,8 +41,9 @@ CPU = torch.device("cpu")
 WIDTHS = "--F_dim 8 --L_dim 2 --N_dim 4 --D_out_dim 8 --device cpu --precision fp32"
 # Everything that has a state; 2 to 4 steps an epoch.
 RUN = (
-    f"{WIDTHS} --train_vi_len 4 --num_epoch 3 --replay --tfr_coin batch --tfr 0.7 --tfr_sde 0 "
-    "--augment --stray 0.4 --lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50"
+    f"{WIDTHS} --train_vi_len 4 --num_epoch 3 --prediction_buffer --tfr_granularity batch "
+    "--tfr 0.7 --tfr_sde 0 --augment --context_swap 0.4 --lr 0.002 --lr_warmup 5 --per_save 2 "
+    "--per_val 2 --holdout 40:50"
 )
 
 
@@ -115,7 +116,7 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def watched(dance_root, tmp_path_factory):
-    """`watched(processes, …)`: what each of some processes with a total batch of 4 saw."""
+    """`watched(processes, …)`: what each of some processes with a global batch of 4 saw."""
 
     def run(processes: int, spoil=None, steps: int = 20) -> list[dict]:
         folder = tmp_path_factory.mktemp("ranks")
@@ -338,9 +339,9 @@ def test_a_run_goes_on_in_another_number_of_processes(dance_root, undisturbed, s
     code, said = train(f"{flags} --batch_size 4", stopped.with_suffix(".out"))
     assert code == 0, said
     assert "going on from" in said
-    assert_close_weights(stopped, undisturbed)  # the same total batch: to rounding
+    assert_close_weights(stopped, undisturbed)  # the same global batch: to rounding
 
-    # Another total batch, as after the loss of a machine: of epoch 1, one step of 4 windows is
+    # Another global batch, as after the loss of a machine: of epoch 1, one step of 4 windows is
     # done, which are 2 of the 6 steps of 2 windows; 4 are left, and 6 of the last epoch.
     code, said = train(
         f"--DR {dance_root} --save_root {other} {RUN} --batch_size 2", other.with_suffix(".out")

@@ -163,7 +163,7 @@ def use(place: Place, data: bytes, how: str) -> None:
     if how == "test":
         place.test(path)
     elif how == "resume":
-        place.train("--replay", "--num_epoch", "3")
+        place.train("--prediction_buffer", "--num_epoch", "3")
     else:
         flags = {
             "continue": ("--ckpt_path", path, "--num_epoch", "2"),
@@ -220,7 +220,7 @@ def test_files_of_a_run_folder(place, examples):
             file.write_bytes(mutate(file.read_bytes()))
         else:
             plant(place.out, "", name, what)
-        place.train("--replay", "--num_epoch", "3")
+        place.train("--prediction_buffer", "--num_epoch", "3")
 
     explore(examples, check, names, mutations(), st.none() | plants)
 

@@ -57,7 +57,7 @@ def test_the_export_holds_the_labs_entries_only(trained, tmp_path):
 
 
 def test_the_trainer_finds_the_activation_of_a_lab_checkpoint(dance_root, lab_file, tmp_path):
-    """A model that draws without a sigmoid is validated, and trained on, without one."""
+    """A model that predicts without a sigmoid is validated, and trained on, without one."""
     root = shutil.copytree(dance_root, tmp_path / "night")
     for path in (root / "val/val_img").iterdir():
         Image.new("RGB", (64, 32)).save(path)
@@ -72,11 +72,11 @@ def test_the_trainer_finds_the_activation_of_a_lab_checkpoint(dance_root, lab_fi
 
 
 def test_a_patched_model_is_not_exported_to_the_lab(dance_root, tmp_path):
-    flags = f"--DR {dance_root} --save_root {tmp_path / 'r'} {TINY} --num_epoch 1 --patch 2"
+    flags = f"--DR {dance_root} --save_root {tmp_path / 'r'} {TINY} --num_epoch 1 --patch_size 2"
     good(run("Trainer.py", flags))
     done = run("Tester.py", f"--ckpt_path {tmp_path / 'r'} --export_lab {tmp_path / 'x.ckpt'}")
     assert done.returncode == 2
-    assert "--patch" in done.stderr
+    assert "--patch_size" in done.stderr
     assert not (tmp_path / "x.ckpt").exists()
 
 

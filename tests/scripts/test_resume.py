@@ -14,11 +14,13 @@ from engine.checkpoints import checkpoint
 from tests.support.runs import assert_same_run, wait_for_output
 from tests.support.scripts import TINY, rows_of, start_training, train
 
-# Everything that has a state: replay, batches with and without teacher forcing, cyclical KL.
+# Everything that has a state: the prediction buffer, batches with and without teacher forcing,
+# cyclical KL.
 RUN = (
-    f"{TINY} --num_epoch 3 --replay --tfr_coin batch --tfr 0.7 --tfr_sde 0 --scene "
+    f"{TINY} --num_epoch 3 --prediction_buffer --tfr_granularity batch --tfr 0.7 --tfr_sde 0 "
+    "--positional_bias "
     "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50 --precision fp32 "
-    "--optim Muon --augment --stray 0.3"
+    "--optim Muon --augment --context_swap 0.3"
 )
 SAVING_ALL_THE_TIME = "--save_every_minutes 0.00001"
 
@@ -259,7 +261,7 @@ def test_leftovers_of_a_killed_process_are_removed(dance_root, undisturbed, tmp_
 
 def test_resume_points_are_kept_and_pruned(dance_root, tmp_path):
     folder = tmp_path / "run"
-    train_to_the_end(dance_root, folder, "--num_epoch 4 --keep 3")
+    train_to_the_end(dance_root, folder, "--num_epoch 4 --keep_checkpoints 3")
     steps = [checkpoint.load(folder / f"last{age}.ckpt")["step"] for age in ("", "-1", "-2")]
     assert steps == sorted(steps, reverse=True)
     assert len(set(steps)) == 3

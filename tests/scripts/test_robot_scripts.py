@@ -19,8 +19,8 @@ from tests.support.scripts import TINY_ROBOT, good, rows_of, run, start_training
 
 @pytest.fixture(scope="module")
 def robot_root(tmp_path_factory) -> Path:
-    """A drawn set: four sequences of 8 frames to train on, three of each other split."""
-    root = tmp_path_factory.mktemp("drawn") / "robot"
+    """A synthetic set: four sequences of 8 frames to train on, three of each other split."""
+    root = tmp_path_factory.mktemp("synthetic") / "robot"
     draw_dataset(root, train_sequences=4, eval_sequences=3, frames=8)
     return root
 
@@ -78,13 +78,13 @@ def test_a_killed_run_ends_as_the_undisturbed_one(trained, robot_root, tmp_path)
     assert_same_run(folder, trained)
 
 
-@pytest.mark.parametrize("flags", ["--no_condition", "--prior fixed --last_frame_skip"])
+@pytest.mark.parametrize("flags", ["--action_free", "--prior fixed --last_frame_skip"])
 def test_other_modes_train(robot_root, tmp_path, flags):
     everything = f"--DR {robot_root} --save_root {tmp_path / 'run'} {TINY_ROBOT} --niter 1 {flags}"
     code, said = train(everything, tmp_path / "out")
     assert code == 0, said
     content = checkpoint.find(str(tmp_path / "run"), prefer=checkpoint.BEST).content
-    assert content["settings"]["action_free"] == ("no_condition" in flags)
+    assert content["settings"]["action_free"] == ("action_free" in flags)
 
 
 def settings_of(flags: str) -> Namespace:
@@ -121,9 +121,12 @@ def test_command_lines_of_the_lab_are_taken_with_its_defaults():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--model svg --DR D --replay", "--prediction_buffer is not for --model svg: .*LSTMs"),
+        (
+            "--model svg --DR D --prediction_buffer",
+            "--prediction_buffer is not for --model svg: .*LSTMs",
+        ),
         ("--model svg --DR D --F_dim 16", "--F_dim is for --model cvae, not for --model svg"),
-        ("--DR D --no_condition", "--action_free is for --model svg, not for --model cvae"),
+        ("--DR D --action_free", "--action_free is for --model svg, not for --model cvae"),
         ("--model svg --DR D --preset best", "--preset large"),
         ("--model svg --DR D --n_eval 2", "--n_eval 2 must be more than --n_past 2"),
     ],

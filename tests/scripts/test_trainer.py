@@ -31,7 +31,7 @@ def test_a_run_leaves_checkpoints_log_settings_and_gifs(trained):
         assert float(row["val_copy_first_psnr"]) > 0
 
 
-def test_best_is_chosen_by_the_held_out_piece(trained):
+def test_best_is_chosen_by_the_holdout(trained):
     best = checkpoint.load(trained / "best.ckpt")["best"]
     scores = [float(row["holdout_psnr"]) for row in rows_of(trained)]
     assert best["set"] == "holdout"
@@ -41,7 +41,7 @@ def test_best_is_chosen_by_the_held_out_piece(trained):
 
 def test_continuing_ours_equals_never_having_stopped(dance_root, tmp_path):
     """Weights and log after 1 + 2 epochs are those of 3 epochs in one go, bit for bit."""
-    flags = f"--DR {dance_root} {TINY} --per_save 1 --num_epoch 3 --tfr_coin step --tfr 0.5"
+    flags = f"--DR {dance_root} {TINY} --per_save 1 --num_epoch 3 --tfr_granularity step --tfr 0.5"
     good(run("Trainer.py", f"{flags} --save_root {tmp_path / 'whole'}"))
     good(run("Trainer.py", f"{flags} --save_root {tmp_path / 'parts'}"))
     first = tmp_path / "parts" / "epoch=0.ckpt"
@@ -126,9 +126,10 @@ def test_starting_does_not_import_the_compiler():
 # ---------------------------------------------------------- lab checkpoints
 
 
-def test_a_replay_goes_on_where_it_stood(dance_root, tmp_path):
-    """With --replay too, a stopped and continued run is the undisturbed one, bit for bit."""
-    flags = f"--DR {dance_root} {TINY} --replay --scene --patch 2 --tfr 0 --num_epoch 2"
+def test_a_prediction_buffer_goes_on_where_it_stood(dance_root, tmp_path):
+    """With a prediction buffer too, a continued run is the undisturbed one, bit for bit."""
+    flags = f"--DR {dance_root} {TINY} --prediction_buffer --positional_bias --patch_size 2 --tfr 0"
+    flags += " --num_epoch 2"
     parts = tmp_path / "parts"
     good(run("Trainer.py", f"{flags} --save_root {parts} --num_epoch 1 --lr_schedule constant"))
     last = checkpoint.load(parts / "last.ckpt")
@@ -150,7 +151,7 @@ def test_another_optimizer_begins_afresh_and_says_so(dance_root, trained, tmp_pa
 
 
 def test_best_starts_anew_where_another_set_judges(dance_root, trained, tmp_path):
-    """A score on the held-out piece and one on val are not compared."""
+    """A score on the holdout and one on val are not compared."""
     shutil.copytree(trained, tmp_path / "r")
     flags = f"--DR {dance_root} --save_root {tmp_path / 'r'} --ckpt_path {tmp_path / 'r'}"
     good(run("Trainer.py", flags + " --num_epoch 3 --holdout 20:26"))

@@ -39,8 +39,8 @@ def turned(data: bytes, places: range) -> bytes:
     return bytes(byte ^ 0x55 if n in places else byte for n, byte in enumerate(data))
 
 
-def draw_small_dataset(root: Path) -> Path:
-    """Draw 12 training frames, 4 to validate on and a test sequence of 6, of 16×16 noise."""
+def write_small_dataset(root: Path) -> Path:
+    """Write 12 training frames, 4 to validate on and a test sequence of 6, of 16×16 noise."""
     rng = np.random.default_rng(0)
     for folder, frames in (
         *(("train/train_img", 12), ("train/train_label", 12), ("val/val_img", 4)),

@@ -1,4 +1,4 @@
-"""The slow, obvious versions of training loss and roll-out, written from the spec: the oracle.
+"""The slow, obvious versions of training loss and rollout, written from docs/method.md: the oracle.
 
 They take the five networks of a `CVAE` and nothing else of it: one frame at a time, every true
 frame encoded where a step asks for it. Dimensions: B batch, T frames, H×W frame size, N latent
@@ -51,7 +51,7 @@ def training_loss(
         else:
             begins_a_run = (t - 1) % (bptt + 1) == 0
             before = predicted.detach() if begins_a_run else predicted
-        predicted = draw(model, before, pose, z)
+        predicted = predict(model, before, pose, z)
         squared_error = squared_error + ((predicted - frames[:, t]) ** 2).mean()
     mse, kl = squared_error / (T - 1), kl / (T - 1)
     return mse + kl_beta * kl, {"mse": mse, "kl": kl}
@@ -66,11 +66,11 @@ def rollout(model: torch.nn.Module, first_frame: Tensor, poses: Tensor, noise: T
     frames = [first_frame[None]]
     for t in range(1, len(poses)):
         pose = model.label_transformation(poses[t : t + 1])
-        frames.append(draw(model, frames[-1], pose, noise[t : t + 1]))
+        frames.append(predict(model, frames[-1], pose, noise[t : t + 1]))
     return torch.cat(frames)
 
 
-def draw(model: torch.nn.Module, before: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
-    """Draw the frame after `before` (B, 3, H, W)."""
+def predict(model: torch.nn.Module, before: Tensor, pose_features: Tensor, z: Tensor) -> Tensor:
+    """Predict the frame after `before` (B, 3, H, W)."""
     fused = model.Decoder_Fusion(model.frame_transformation(before), pose_features, z)
     return OUTPUTS[model.config.output_activation](model.Generator(fused))

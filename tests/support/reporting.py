@@ -1,4 +1,4 @@
-"""Runs and roll-outs made up for the tests of figures and pages: small, seeded, no training."""
+"""Runs and rollouts made up for the tests of figures and pages: small, seeded, no training."""
 
 import json
 from pathlib import Path
@@ -43,14 +43,14 @@ def rollout(name: str, run_seed: int, frames: int = 40, data_seed: int = 0) -> R
     """A pose and a truth by `data_seed`, and a prediction by `run_seed` with scores."""
     data, own = np.random.default_rng(data_seed), np.random.default_rng([7, run_seed])
     pose, truth = data.integers(0, 256, (2, frames, 8, 16, 3)).astype(np.uint8)
-    drawn = np.clip(truth + own.integers(-20, 21, truth.shape), 0, 255).astype(np.uint8)
-    drawn[0] = truth[0]
+    predicted = np.clip(truth + own.integers(-20, 21, truth.shape), 0, 255).astype(np.uint8)
+    predicted[0] = truth[0]
     psnr, ssim = own.uniform(20, 30, frames), own.uniform(0.5, 1, frames)
     psnr[0] = ssim[0] = np.nan
     copied = np.r_[np.nan, np.linspace(25, 15, frames - 1)]
     return Rollout(
         name,
-        {"pose": pose, "truth": truth, "prediction": drawn},
+        {"pose": pose, "truth": truth, "prediction": predicted},
         {
             "psnr": {"prediction": psnr, COPIED["copy_first"]: copied},
             "ssim": {"prediction": ssim, COPIED["copy_first"]: copied / 30},
@@ -69,7 +69,7 @@ def robot(name: str, frames: int = 12) -> Rollout:
 
 
 def make_results(folder: Path, *rollouts: Rollout) -> Path:
-    """Write roll-outs as the Tester leaves them."""
+    """Write rollouts as the Tester leaves them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rollouts(folder, rollouts)
     return folder

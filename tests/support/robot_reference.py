@@ -1,4 +1,4 @@
-"""The slow, obvious versions of the robot model's loss and roll-out, written from the spec.
+"""The slow, obvious versions of the robot model's loss and rollout, written from docs/robot.md.
 
 They take the weights of an `SVG` and nothing else of it: one step after the other, both frames
 encoded at every step, skips joined along the channels, LSTM cells by their equations.
@@ -127,29 +127,29 @@ def rollout(
     noise: Tensor,
     truth: Tensor | None = None,
 ) -> Tensor:
-    """Return one sequence (T, 3, 64, 64) in [0, 1], which begins with the known frames.
+    """Return one sequence (T, 3, 64, 64) in [0, 1], which begins with the context frames.
 
     frames: (n_past, 3, 64, 64); conditions: (T, K); noise: (T, Z), of which frame 0 uses none.
-    z comes from the posterior of the known frames, then from the prior; or, with truth
+    z comes from the posterior of the context frames, then from the prior; or, with truth
     (T, 3, 64, 64), from the posterior of its frames.
     """
     config, n_past = model.config, len(frames)
     predictor, posterior = Predictor(model.predictor), Gaussian(model.posterior)
     prior = Gaussian(model.prior) if config.prior == "learned" else None
-    drawn = list(frames[:, None])
+    predicted = list(frames[:, None])
     for t in range(1, len(conditions)):
-        h, own_skips = encode(model.encoder, drawn[t - 1])
+        h, own_skips = encode(model.encoder, predicted[t - 1])
         if t - 1 < n_past or config.last_frame_skip:
             skips = own_skips
         condition = conditions[t : t + 1, : 0 if config.action_free else 7]
         mu, logvar = torch.zeros(2, 1, config.z_dim)
         if prior is not None:
             mu, logvar = prior(h, condition)
-        seen = drawn[t] if t < n_past else None if truth is None else truth[t : t + 1]
+        seen = predicted[t] if t < n_past else None if truth is None else truth[t : t + 1]
         if seen is not None:
             mu, logvar = posterior(encode(model.encoder, seen)[0], condition)
         z = mu + torch.exp(0.5 * logvar) * noise[t : t + 1]
         features = predictor(h, z, condition)
         if t >= n_past:
-            drawn.append(decode(model.decoder, features, skips))
-    return torch.cat(drawn)
+            predicted.append(decode(model.decoder, features, skips))
+    return torch.cat(predicted)

@@ -22,9 +22,9 @@ def make_model(seed=0, output_activation="sigmoid"):
         frame, pose = model.frame_transformation(frame), model.label_transformation.eval()(pose)
         fused = model.Decoder_Fusion(frame, pose, torch.randn(64, N, H, W))
         last = model.Generator[-1]
-        drawn = model.Generator(fused)
-        last.weight.div_(drawn.std((0, 2, 3))[:, None, None, None])
-        last.bias.sub_(drawn.mean((0, 2, 3))).div_(drawn.std((0, 2, 3)))
+        predicted = model.Generator(fused)
+        last.weight.div_(predicted.std((0, 2, 3))[:, None, None, None])
+        last.bias.sub_(predicted.mean((0, 2, 3))).div_(predicted.std((0, 2, 3)))
     return model.train()
 
 

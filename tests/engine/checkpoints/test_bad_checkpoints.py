@@ -148,7 +148,7 @@ CONTENTS = {  # what becomes of its content, and a word of what is said
     "an unknown preset": (entry("settings", "preset", value="evil"), "preset = 'evil'"),
     "milestones of one": (entry("settings", "lr_milestones", value=3), "lr_milestones = 3"),
     "another width": (entry("settings", "F_dim", value=16), "F_dim = 16"),
-    "identity with a tensor": (entry("fingerprint", "lr", value=torch.ones(3)), "fingerprint"),
+    "a fingerprint with a tensor": (entry("fingerprint", "lr", value=torch.ones(3)), "fingerprint"),
     "a begun epoch in a list": (entry("epoch_metrics", value=[1]), "epoch_metrics"),
     "a begun epoch of minus one": (entry("epoch_metrics", "batches", value=-1), "epoch_metrics"),
     "a begun epoch of no time": (entry("epoch_metrics", "seconds", value=0.0), "epoch_metrics"),
@@ -158,11 +158,11 @@ CONTENTS = {  # what becomes of its content, and a word of what is said
     ),
     "a sum missing": (lambda c: c["epoch_metrics"]["metrics"].pop("skipped"), "epoch_metrics"),
     "a schedule of words": (entry("epoch_metrics", "scheduled", "lr", value="x"), "epoch_metrics"),
-    "a replay in float": (
+    "a buffer in float": (
         entry("prediction_buffer", value=lambda r: r.float()),
         "prediction_buffer",
     ),
-    "a replay in a list": (
+    "a buffer in a list": (
         entry("prediction_buffer", value=lambda r: r.tolist()),
         "prediction_buffer",
     ),
@@ -201,7 +201,7 @@ CONTINUATIONS = {  # what only a continued training reads
     "a step that is no tensor": (entry("optimizer", "state", 0, "step", value=3), "step"),
     "states in a list": (entry("optimizer", "state", value=[]), "optimizer"),
     "states of others": (entry("optimizer", "state", value={10**9: {}}), "optimizer"),
-    "a replay of other frames": (
+    "a buffer of other frames": (
         entry("prediction_buffer", value=lambda r: r[:5]),
         "prediction buffer",
     ),

@@ -15,7 +15,7 @@ from tests.support.vae import make_clips, make_model
 CPU = Compute(torch.device("cpu"))
 
 
-def slow_roll_out(model, clip, number, seed=0, scale=1.0):
+def slow_rollout(model, clip, number, seed=0, scale=1.0):
     counters = [(number, t) for t in range(len(clip))]
     noise = scale * normal(model.latent_shape, seed, Stream.PRIOR, counters, CPU.device)
     poses = clip.conditions.float() / 255
@@ -34,29 +34,27 @@ def assert_same_pictures(found, expected):
 def test_pictures_of_the_tests_are_not_all_alike():
     """Guards the comparisons below: frames, clips and latents make visible differences."""
     model, clips = make_model().eval(), make_clips([4, 4])
-    first, second = (
-        slow_roll_out(model, clip, number).float() for number, clip in enumerate(clips)
-    )
-    zero = slow_roll_out(model, clips[0], 0, scale=0.0).float()
+    first, second = (slow_rollout(model, clip, number).float() for number, clip in enumerate(clips))
+    zero = slow_rollout(model, clips[0], 0, scale=0.0).float()
     for one, other in [(first[1], first[2]), (first[2], second[2]), (first[2], zero[2])]:
         assert (one - other).abs().mean() > 2
 
 
 @pytest.mark.parametrize("lengths", [[2], [3, 3], [5, 2, 9]])
-def test_roll_out_is_that_of_the_slow_loop(lengths):
+def test_rollout_is_that_of_the_slow_loop(lengths):
     model, clips = make_model().eval(), make_clips(lengths)
     found = rollout(model, clips, compute=CPU, seed=4)
     for number, clip in enumerate(clips):
         assert torch.equal(found[number][0], clip.frames[0])
-        assert_same_pictures(found[number], slow_roll_out(model, clip, number, seed=4))
+        assert_same_pictures(found[number], slow_rollout(model, clip, number, seed=4))
 
 
 @pytest.mark.parametrize("length", [63, 64, 65, 66])
-def test_roll_out_around_the_chunk_of_conditions(length):
+def test_rollout_around_the_chunk_of_conditions(length):
     assert engine.evaluation.rollout.CONDITION_CHUNK == 64
     model, clips = make_model().eval(), make_clips([length])
     (found,) = rollout(model, clips, compute=CPU)
-    assert_same_pictures(found, slow_roll_out(model, clips[0], 0))
+    assert_same_pictures(found, slow_rollout(model, clips[0], 0))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
@@ -68,7 +66,7 @@ def test_the_chunk_does_not_matter(monkeypatch, chunk):
         assert_same_pictures(found, plain)
 
 
-def test_true_frames_have_no_way_into_a_roll_out():
+def test_true_frames_have_no_way_into_a_rollout():
     model, clips = make_model().eval(), make_clips([6, 4])
     expected = rollout(model, clips, compute=CPU)
     changed = [
@@ -106,12 +104,12 @@ def test_the_mean_latent_is_temperature_0():
     cold = rollout(model, clips, compute=CPU, z="sample", temperature=0.0)
     for number, (found, other) in enumerate(zip(mean, cold)):
         assert torch.equal(found, other)
-        assert_same_pictures(found, slow_roll_out(model, clips[number], number, scale=0.0))
+        assert_same_pictures(found, slow_rollout(model, clips[number], number, scale=0.0))
     warm = rollout(model, clips, compute=CPU, temperature=0.5)[1]
-    assert_same_pictures(warm, slow_roll_out(model, clips[1], 1, scale=0.5))
+    assert_same_pictures(warm, slow_rollout(model, clips[1], 1, scale=0.5))
 
 
-def test_a_roll_out_keeps_the_mode_of_the_model():
+def test_a_rollout_keeps_the_mode_of_the_model():
     model, clips = make_model(), make_clips([3])
     for mode in (True, False):
         model.train(mode)
@@ -119,7 +117,7 @@ def test_a_roll_out_keeps_the_mode_of_the_model():
         assert model.training == mode
 
 
-def test_quantisation_rounds_to_even_and_saturates():
+def test_quantization_rounds_to_even_and_saturates():
     values = torch.tensor([-0.2, 0.0, 0.5 / 255, 1.5 / 255, 0.5, 1.0, 1.7], dtype=torch.float64)
     expected = np.rint(255 * values.clamp(0, 1).numpy()).astype(np.uint8)
     assert to_uint8(values).tolist() == expected.tolist()

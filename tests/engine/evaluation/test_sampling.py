@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class NoisyCopies(torch.nn.Module):
-    """Draws the frame before, shifted by its latent; with the posterior the truth itself."""
+    """Predicts the frame before, shifted by its latent; with the posterior the truth itself."""
 
     latent_shape = (1,)
 
@@ -36,8 +36,8 @@ class NoisyCopies(torch.nn.Module):
         return state + 1
 
     def predict(self, frame, condition, state, noise, truth=None):
-        drawn = frame + 0.02 * noise[:, :, None, None] if truth is None else truth
-        return drawn.clamp(0, 1), state
+        predicted = frame + 0.02 * noise[:, :, None, None] if truth is None else truth
+        return predicted.clamp(0, 1), state
 
 
 def clips_of(count: int, T: int = 6) -> list[Clip]:

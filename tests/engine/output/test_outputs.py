@@ -9,8 +9,6 @@ from PIL import Image
 from engine.output.pictures import side_by_side, write_gif
 from tests.support.clips import flat_clip, random_clip
 
-# ---------------------------------------------------------------------------------- GIFs
-
 
 def gif_frames(path):
     """Pictures (…, H, W, 3) and their durations in milliseconds."""

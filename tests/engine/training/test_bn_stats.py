@@ -35,12 +35,12 @@ def small(settings):
     return settings(frame_H=16, frame_W=16, lr=1e-2, train_vi_len=4)
 
 
-def trained(settings, renewing: bool = False) -> tuple[Run, Poses]:
-    """Return a run after three steps, with the statistics renewed after each where told to."""
+def trained(settings, recomputing: bool = False) -> tuple[Run, Poses]:
+    """Return a run after three steps, with the statistics recomputed after each where told to."""
     run, data = VAE_Model(settings).trainer.run, Poses(settings)
     for number in range(3):
         run.train_step(data.all[number % 2], [False] * 3, 1.0)
-        if renewing:
+        if recomputing:
             run.recompute_bn_stats(data)
     return run, data
 
@@ -66,15 +66,15 @@ def test_they_are_those_of_the_weights_of_now(small):
         torch.testing.assert_close(found[key], torch.stack(expected).mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_training_goes_on_as_if_they_had_not_been_renewed(small):
-    (undisturbed, _), (renewed, _) = trained(small), trained(small, renewing=True)
-    for (key, value), other in zip(weights(undisturbed).items(), weights(renewed).values()):
+def test_training_goes_on_as_if_they_had_not_been_recomputed(small):
+    (undisturbed, _), (recomputed, _) = trained(small), trained(small, recomputing=True)
+    for (key, value), other in zip(weights(undisturbed).items(), weights(recomputed).values()):
         assert torch.equal(value, other), key
-    norm = renewed.model.label_transformation[2]
+    norm = recomputed.model.label_transformation[2]
     assert norm.momentum == 0.1
     assert norm.num_batches_tracked == 3
     before = norm.running_mean.clone()
-    batch = renewed.train_step(Poses(small).all[0], [False] * 3, 1.0)
+    batch = recomputed.train_step(Poses(small).all[0], [False] * 3, 1.0)
     assert batch["skipped"] == 0
     assert not torch.equal(norm.running_mean, before)
 
@@ -110,7 +110,7 @@ def test_what_is_not_finite_does_not_spoil_them(small):
 
 @pytest.mark.parametrize("name", ["epoch=0.ckpt", "best.ckpt", "last.ckpt"])
 def test_a_checkpoint_holds_them(small_root, small_run, settings, name):
-    """Renewed once more they stay as they are."""
+    """Recomputed once more they stay as they are."""
     found = checkpoint.read(small_run / name)
     stored = {key: found.content["state_dict"][key].clone() for key in KEYS}
     model = VAE_Model(settings(**found.settings | {"DR": str(small_root)}))

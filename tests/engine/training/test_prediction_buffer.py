@@ -18,7 +18,7 @@ from tests.support.warping import background_and_frames, some_warp
 CPU = torch.device("cpu")
 
 
-def test_a_replay_that_does_not_fit_is_refused():
+def test_a_buffer_that_does_not_fit_is_refused():
     small = np.zeros((2, 8, 16, 3), np.uint8)
     check_memory(Shards([small]))
     huge = np.lib.stride_tricks.as_strided(small, (1 << 40, 8, 16, 3), (0, *small.strides[1:]))
@@ -26,27 +26,27 @@ def test_a_replay_that_does_not_fit_is_refused():
         check_memory(Shards([huge]))
 
 
-def test_replay_keeps_predictions_and_hands_them_out():
+def test_the_buffer_keeps_predictions_and_hands_them_out():
     pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
-    replay = PredictionBuffer(pixels)
+    buffer = PredictionBuffer(pixels)
     index = torch.tensor([[2, 7], [3, 8], [4, 9]])  # (T, B)
     frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
     batch = Batch(frames, frames, index)
-    torch.testing.assert_close(replay.previous(batch, [False, False]), frames[:, :-1])
+    torch.testing.assert_close(buffer.previous(batch, [False, False]), frames[:, :-1])
 
     predictions = torch.rand(2, 2, 3, 4, 5)  # of frames 3, 4 and 8, 9
-    replay.keep(batch, predictions, torch.tensor(True))
-    kept = replay.frames.permute(0, 3, 1, 2)
+    buffer.keep(batch, predictions, torch.tensor(True))
+    kept = buffer.frames.permute(0, 3, 1, 2)
     assert torch.equal(kept[4], to_uint8(predictions[0, 1]))
     assert torch.equal(kept[8], to_uint8(predictions[1, 0]))
-    assert torch.equal(replay.frames[[0, 1, 2, 5, 6, 7]], pixels[[0, 1, 2, 5, 6, 7]])
+    assert torch.equal(buffer.frames[[0, 1, 2, 5, 6, 7]], pixels[[0, 1, 2, 5, 6, 7]])
 
-    previous = replay.previous(batch, [True, False])
+    previous = buffer.previous(batch, [True, False])
     torch.testing.assert_close(previous[:, 0], frames[:, 0])  # forced: the true frame
     torch.testing.assert_close(previous[1, 1], to_float(kept[8]))
 
 
-def test_a_step_draws_from_the_replay_and_fills_it(dance_root, settings):
+def test_a_step_predicts_from_the_buffer_and_fills_it(dance_root, settings):
     flags = settings(
         DR=str(dance_root), prediction_buffer=True, tfr=0.0, train_vi_len=2, batch_size=4
     )
@@ -59,26 +59,26 @@ def test_a_step_draws_from_the_replay_and_fills_it(dance_root, settings):
     assert set(changed.tolist()) == set(batch.index[1].tolist())
 
 
-def test_the_replay_keeps_what_was_drawn_where_it_would_have_been_filmed():
-    """A prediction that hits the moved frame is kept as the frame itself."""
+def test_the_buffer_keeps_a_prediction_where_it_would_have_been_filmed():
+    """A prediction that hits the moved frame is buffered as the frame itself."""
     background, frames = background_and_frames()
     pixels = (frames[:, 0] * 255).round().byte().permute(0, 2, 3, 1)
-    replay = PredictionBuffer(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
+    buffer = PredictionBuffer(torch.zeros_like(pixels.repeat(2, 1, 1, 1)))
     index = torch.tensor([[0, 1, 2], [3, 4, 5]])  # (T, B)
     warp = some_warp(background)
     batch = Batch(warp.frames(frames), warp.frames(frames), index, warp)
-    replay.keep(batch, batch.frames[:, 1:], torch.tensor(True))
+    buffer.keep(batch, batch.frames[:, 1:], torch.tensor(True))
     known = warp.returns[:, 0, 0, :, :, None].expand_as(pixels)
-    assert (replay.frames[3:].int() - pixels.int()).abs()[known].max() <= 6
-    assert (replay.frames[3:][~known] == 0).all()  # what left the picture stays as it was
+    assert (buffer.frames[3:].int() - pixels.int()).abs()[known].max() <= 6
+    assert (buffer.frames[3:][~known] == 0).all()  # what left the picture stays as it was
 
 
-def test_a_stray_window_draws_from_the_frame_of_another():
+def test_a_window_of_swapped_context_predicts_from_the_frame_of_another():
     pixels = torch.randint(0, 256, (10, 4, 5, 3), dtype=torch.uint8)
-    replay = PredictionBuffer(pixels)
+    buffer = PredictionBuffer(pixels)
     index = torch.tensor([[2, 5, 7], [3, 6, 8]])
     frames = to_float(pixels[index]).permute(1, 0, 4, 2, 3)
-    stray = torch.tensor([False, True, False])
-    drawn_from = replay.previous(Batch(frames, frames, index), [False], stray)[:, 0]
-    torch.testing.assert_close(drawn_from[[0, 2]], frames[[0, 2], 0])
-    torch.testing.assert_close(drawn_from[1], frames[0, 0])
+    swapped = torch.tensor([False, True, False])
+    predicted_from = buffer.previous(Batch(frames, frames, index), [False], swapped)[:, 0]
+    torch.testing.assert_close(predicted_from[[0, 2]], frames[[0, 2], 0])
+    torch.testing.assert_close(predicted_from[1], frames[0, 0])

@@ -1,4 +1,4 @@
-"""Schedules by epoch, against the formulas of the spec in fractions and PyTorch's schedulers."""
+"""Schedules by epoch, against the formulas of docs/lab.md in fractions and PyTorch's schedulers."""
 
 from argparse import Namespace
 from fractions import Fraction
@@ -47,7 +47,7 @@ def test_the_lab_method_gives_the_ratio_of_the_epoch(settings):
 # -------------------------------------------------------------------------- KL weight
 
 
-def beta_by_the_spec(epoch, epochs, cycles, ratio, start, stop):
+def beta_by_the_formula(epoch, epochs, cycles, ratio, start, stop):
     """β = start + (stop − start)·min(1, τ/ratio), τ = (e mod p)/p, p = epochs/cycles."""
     period = Fraction(epochs, min(cycles, epochs))
     tau = (epoch % period) / period
@@ -78,10 +78,10 @@ def test_cyclical_and_monotonic_by_the_formula(settings, epochs, cycles, ratio, 
     numbers = [Fraction(text) for text in (ratio, start, stop)]
     for epoch in range(epochs):
         chosen = chosen.but(kl_anneal_type="Cyclical")
-        expected = beta_by_the_spec(epoch, epochs, cycles, *numbers)
+        expected = beta_by_the_formula(epoch, epochs, cycles, *numbers)
         assert kl_beta(chosen, epoch) == pytest.approx(expected, rel=1e-9, abs=1e-12)
         chosen = chosen.but(kl_anneal_type="Monotonic")
-        expected = beta_by_the_spec(epoch, epochs, 1, *numbers)
+        expected = beta_by_the_formula(epoch, epochs, 1, *numbers)
         assert kl_beta(chosen, epoch) == pytest.approx(expected, rel=1e-9, abs=1e-12)
         chosen = chosen.but(kl_anneal_type="None")
         assert kl_beta(chosen, epoch) == float(stop)
@@ -112,8 +112,8 @@ def test_the_lab_class_counts_epochs(kind):
         annealing.update()
     half, two = Fraction(1, 2), Fraction(2)
     expected = {
-        "Cyclical": [beta_by_the_spec(e, 12, 3, half, 0, two) for e in range(2, 12)],
-        "Monotonic": [beta_by_the_spec(e, 12, 1, half, 0, two) for e in range(2, 12)],
+        "Cyclical": [beta_by_the_formula(e, 12, 3, half, 0, two) for e in range(2, 12)],
+        "Monotonic": [beta_by_the_formula(e, 12, 1, half, 0, two) for e in range(2, 12)],
     }
     assert found == pytest.approx(expected.get(kind, [2.0] * 10))
 
