@@ -46,7 +46,7 @@ class Run:
         """architecture returns the settings that the weights fix, for checkpoints."""
         distributed.synchronize_batch_norm(model)
         self.model = compute.prepare(model)
-        self.network = distributed.data_parallel(self.model)  # averages gradients
+        self.network = distributed.data_parallel(self.model)  # what is trained
         self.settings = settings
         self.compute = compute
         self.architecture = architecture
@@ -84,7 +84,7 @@ class Run:
             self.network, batch, teacher_forcing, kl_beta, previous
         )
         self.optimizer.zero_grad()
-        loss.backward()
+        distributed.backward(loss)
         metrics = distributed.all_reduce_mean(metrics)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip_norm).detach()
         finite = metrics["loss"].isfinite() & norm.isfinite()

@@ -15,13 +15,17 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.nn.parallel import DistributedDataParallel
 
 from core import distributed
+from core.device import Compute
 from dataloader import DanceWindows, validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.validation import validate
 from engine.training.run import Run
+from modules.vae import CVAE, CVAEConfig
 from settings.flags import tester_parser
 from settings.resolve import make_settings
 from tests.conftest import TINY_WIDTHS
@@ -70,20 +74,23 @@ def assert_close(weights: dict, others: dict) -> None:
 def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
     """Take some steps and validate; leave what came of it, by rank, in files."""
     torch.set_num_threads(1)
-    exchanged: list[tuple] = []
+    exchanged: list[int] = []
 
     def watched(collective):
         def call(tensor, *arguments, **named):
             if tensor.is_floating_point() and tensor.dtype != torch.float64:
-                exchanged.append(("reduced", tensor.numel()))
+                exchanged.append(tensor.numel())
             return collective(tensor, *arguments, **named)
 
         return call
 
     dist.all_reduce = watched(dist.all_reduce)
+    if settings.rebuilding:
+        distributed.data_parallel = DistributedDataParallel
     with distributed.joined():
         model = VAE_Model(settings)
         run, data = model.trainer.run, DanceWindows(settings, CPU)
+        buckets = watch_buckets(run.network)
         rows, windows = [], []
         (clips,) = validation_clips(settings).values()
         found = validate(model, clips, settings, run.compute)
@@ -95,10 +102,13 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
                     batch.frames[-1, -1, 0, 3, 3] = float("nan")
                 before = [w.clone() for w in model.state_dict().values()]
                 exchanged.clear()
+                buckets.clear()
+                started = collectives()
                 metrics = run.train_step(batch, forced, 1e-4)
-                unchanged = same(before, list(model.state_dict().values()))
                 row = {k: float(v) for k, v in metrics.items()}
-                rows.append(row | {"exchanged": list(exchanged), "unchanged": unchanged})
+                row["unchanged"] = same(before, list(model.state_dict().values()))
+                row |= {"exchanged": list(exchanged), "buckets": list(buckets), "forced": forced}
+                rows.append(row | {"collectives": collectives() - started})
                 windows.append(batch.index[0].tolist())
                 run.epoch_metrics.batches += 1
             run.end_epoch()
@@ -110,21 +120,42 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
             "predictions": found.predictions,
             "posterior": found.posterior,
             "weights": model.state_dict(),
+            "is_wrapped": run.network is not run.model,
         }
         torch.save(stored, folder / f"{distributed.rank()}.pt")
+
+
+def watch_buckets(network: nn.Module) -> list[list[str]]:
+    """Return a list to which every reduced bucket of a wrapped model adds its parameters."""
+    buckets: list[list[str]] = []
+    if isinstance(network, DistributedDataParallel):
+        names = {id(p): name for name, p in network.module.named_parameters()}
+
+        def hook(group, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+            buckets.append([names[id(p)] for p in bucket.parameters()])
+            return allreduce_hook(group, bucket)  # the reducer's own, but seen
+
+        network.register_comm_hook(None, hook)
+    return buckets
+
+
+def collectives() -> int:
+    """Return how many exchanges the devices' group has had, those from C++ included."""
+    group = dist.group.WORLD
+    return 0 if group is None else group._get_sequence_number_for_group()
 
 
 @pytest.fixture(scope="module")
 def watched(dance_root, tmp_path_factory):
     """`watched(processes, …)`: what each of some processes with a global batch of 4 saw."""
 
-    def run(processes: int, spoil=None, steps: int = 20) -> list[dict]:
+    def run(processes: int, spoil=None, steps: int = 20, rebuilding=False) -> list[dict]:
         folder = tmp_path_factory.mktemp("ranks")
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1, "DR": str(dance_root)}
         widths = TINY_WIDTHS | {"train_vi_len": 4}
         flags = {"val_vi_len": 5, "tfr_granularity": "batch", "tfr": 0.6, "tfr_sde": 0, "lr": 3e-3}
         settings = make_settings(tester_parser(), places | widths | flags)
-        settings = settings.but(batch_size=4 // processes, spoil=spoil)
+        settings = settings.but(batch_size=4 // processes, spoil=spoil, rebuilding=rebuilding)
         if processes == 1:
             alone = start(watch_a_run, settings, steps, folder)
             assert join([alone]) == [0]
@@ -156,12 +187,38 @@ def test_processes_take_the_steps_of_one_with_the_same_total_batch(one, several)
 
 
 def test_the_gradient_travels_once_a_step(several):
-    parameters = sum(p.numel() for p in VAE_Model(Namespace(**TINY_WIDTHS)).parameters())
+    parameters = dict(CVAE(CVAEConfig(**TINY_WIDTHS)).named_parameters())
     for row in (row for rank in several for row in rank["rows"]):
-        large = [size for _, size in row["exchanged"] if size > 100]
-        assert large == [parameters + 4]  # with four metrics, all in one
-        # The one BatchNorm: mean and square, forward and backward.
-        assert len(row["exchanged"]) == 3
+        assert sorted(chain(*row["buckets"])) == sorted(parameters)
+        # The gradients; the four metrics; forward and backward, mean and variance of each process
+        # for the one channel of the one BatchNorm.
+        statistics = 2 * len(several)
+        sizes = [sum(p.numel() for p in parameters.values()), 4, statistics, statistics]
+        assert sorted(row["exchanged"]) == sorted(sizes)
+        assert row["collectives"] == len(sizes) + 1  # and which parameters were used
+
+
+def rebuilds(rows: list[dict]) -> int:
+    """Count the steps that reduce by other buckets than the step before."""
+    layouts = [row["buckets"] for row in rows]
+    return sum(before != after for before, after in zip(layouts, layouts[1:]))
+
+
+def test_buckets_stay_as_they_began(several):
+    """Else a resumed run, which begins with the first layout, would add in another order."""
+    for rank in several:
+        assert {all(row["forced"]) for row in rank["rows"]} == {True, False}  # two graphs
+        assert rebuilds(rank["rows"]) == 0
+
+
+def test_rebuilt_buckets_are_counted(watched):
+    """The reducer rebuilds them once where it is not told to look for unused parameters."""
+    assert [rebuilds(rank["rows"]) for rank in watched(2, steps=4, rebuilding=True)] == [1, 1]
+
+
+def test_one_process_is_not_wrapped(one, several):
+    assert not one["is_wrapped"]
+    assert all(rank["is_wrapped"] for rank in several)
 
 
 def test_the_windows_of_a_step_are_dealt_out(one, several):
@@ -333,6 +390,25 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(dance_root, undis
     assert_same_run(stopped, undisturbed)
 
 
+def test_three_processes_go_on_bit_for_bit(dance_root, tmp_path):
+    """Of two numbers the order does not matter to a sum; of three it does.
+
+    Widths that fill more than one bucket.
+    """
+    wide = RUN.replace("--D_out_dim 8", "--D_out_dim 128 --frame_H 16 --frame_W 32")
+    flags = f"--DR {dance_root} --save_root {{}} {wide} --batch_size 1"
+    places = tmp_path / "whole", tmp_path / "resumed"
+    codes, said = train_in_ranks(3, flags.format(places[0]), tmp_path / "whole.out")
+    assert codes == [0, 0, 0], said
+    begun = join(start_ranks(3, signalled, flags.format(places[1]), tmp_path / "begun.out"))
+    assert begun == [143, 143, 143]
+    assert checkpoint.load(places[1] / "last.ckpt")["step"] == 4
+    codes, said = train_in_ranks(3, flags.format(places[1]), tmp_path / "resumed.out")
+    assert codes == [0, 0, 0], said
+    assert said.count("going on from") == 1
+    assert_same_run(*places)
+
+
 def test_a_run_goes_on_in_another_number_of_processes(dance_root, undisturbed, stopped):
     flags = f"--DR {dance_root} --save_root {stopped} {RUN}"
     other = Path(shutil.copytree(stopped, stopped.with_name("other")))
@@ -402,20 +478,95 @@ def test_the_tester_shares_sequences_out(dance_root, undisturbed, tmp_path):
     assert names[0] == names[1]
 
 
-def lose_the_other(folder: Path) -> None:
+def lose_the_other(folder: Path, exchange: Callable[[], None]) -> None:
     with contextlib.suppress(SystemExit), distributed.joined():
+        step = exchange()
+        step()
         if distributed.rank() == 1:
             os._exit(9)
         try:
             while True:
-                distributed.all_reduce_max(0)
+                step()
         except Exception as error:
             (folder / "error").write_text(f"{type(error).__name__}: {error}")
             os._exit(2)
 
 
-def test_a_lost_process_is_named_in_one_line(tmp_path):
-    assert join(start_ranks(2, lose_the_other, tmp_path)) == [2, 9]
+def figures() -> Callable[[], None]:
+    return lambda: distributed.all_reduce_max(0)
+
+
+def gradients() -> Callable[[], None]:
+    network = distributed.data_parallel(nn.Linear(300, 300))
+    return lambda: distributed.backward(network(torch.ones(1, 300)).sum())
+
+
+@pytest.mark.parametrize("exchange", [figures, gradients])
+def test_a_lost_process_is_named_in_one_line(tmp_path, exchange):
+    assert join(start_ranks(2, lose_the_other, tmp_path, exchange)) == [2, 9]
     said = (tmp_path / "error").read_text()
     assert said.startswith("UserError")
     assert "--max-restarts" in said
+
+
+class Fails(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("not enough memory")
+
+
+def fail_in_backward(folder: Path) -> None:
+    with contextlib.suppress(RuntimeError), distributed.joined():
+        network = distributed.data_parallel(nn.Linear(3, 3))
+        try:
+            distributed.backward(network(Fails.apply(torch.ones(1, 3, requires_grad=True))).sum())
+        except Exception as error:
+            (folder / f"{distributed.rank()}").write_text(f"{type(error).__name__}: {error}")
+            raise
+
+
+def test_an_error_of_a_backward_pass_is_not_taken_for_a_loss(tmp_path):
+    """So that running out of memory is said as such (core/errors.py)."""
+    join(start_ranks(2, fail_in_backward, tmp_path))
+    for rank in ("0", "1"):
+        assert (tmp_path / rank).read_text() == "RuntimeError: not enough memory"
+
+
+class Wide(nn.Module):
+    """One network of more megabytes than the first bucket takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(600, 600) for _ in range(3)))
+
+    def forward(self, x):
+        return self.layers(x).sum()
+
+
+def count_graphs(folder: Path, cut: bool) -> None:
+    graphs = []
+
+    def compiler(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def compile_with_it(network, **named):
+        network._compiled_call_impl = torch.compile(network._call_impl, backend=compiler, **named)
+
+    nn.Module.compile = compile_with_it
+    with distributed.joined():
+        network = distributed.data_parallel(Compute(CPU, compiled=True).prepare(Wide()))
+        if cut:
+            torch._dynamo.config.optimize_ddp = True
+        distributed.backward(network(torch.ones(1, 600)))
+        (folder / f"{distributed.rank()}").write_text(str(len(graphs)))
+
+
+@pytest.mark.parametrize(("cut", "graphs"), [(False, "1"), (True, "2")])
+def test_compiled_networks_are_not_cut_at_buckets(tmp_path, cut, graphs):
+    assert join(start_ranks(2, count_graphs, tmp_path, cut)) == [0, 0]
+    assert [(tmp_path / rank).read_text() for rank in ("0", "1")] == [graphs, graphs]
