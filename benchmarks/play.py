@@ -1,10 +1,10 @@
 """How fast the player is, in a browser: `python -m benchmarks.play [CHECKPOINT ...]`.
 
 Plays each checkpoint in headless Chromium on this machine and prints, beside the rate of `rollout`
-alone, the frames a second that the page shows (at most 60, the browser's own rate) and that the
-model predicts, and the time from a move of the mouse to the frame that shows it, until the page
-has drawn that frame. With --minutes M it plays so long instead and prints how memory and room
-changed. Needs playwright and chromium (requirements-dev.txt, README).
+alone, the frames a second that the model predicts and that the page shows (at most 60, the
+browser's own rate), the CPU time of the server for a frame, and the time from a move of the mouse
+until the page has drawn the frame that shows it. With --minutes M it plays so long instead and
+prints how memory and room changed. Needs playwright and chromium (requirements-dev.txt, README).
 """
 
 import argparse
@@ -90,19 +90,25 @@ def frame_number(page: Page) -> int:
     return int(re.search(r"\d+", page.inner_text("#where"))[0])
 
 
-def rates(page: Page, seconds: float) -> tuple[float, float]:
-    """Frames a second shown and predicted, as fast as the model goes."""
+def rates(process: subprocess.Popen, page: Page, seconds: float) -> tuple[float, float, float]:
+    """Frames a second shown and predicted as fast as the model goes, and CPU ms a frame."""
     page.select_option("#pace", "1000")
     page.wait_for_timeout(1000)
-    began, number, paints = (
-        time.perf_counter(),
-        frame_number(page),
-        page.evaluate("readings.paints"),
-    )
+    number, paints = frame_number(page), page.evaluate("readings.paints")
+    began, used = time.perf_counter(), cpu_seconds(process.pid)
     page.wait_for_timeout(1000 * seconds)
     passed = time.perf_counter() - began
     shown = (page.evaluate("readings.paints") - paints) / passed
-    return shown, (frame_number(page) - number) / passed
+    frames = frame_number(page) - number
+    return shown, frames / passed, 1000 * (cpu_seconds(process.pid) - used) / max(1, frames)
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of a process so far; NaN where the system does not say."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return float("nan")
 
 
 def latencies(page: Page, kind: str, seconds: float) -> np.ndarray:
@@ -212,19 +218,19 @@ def main() -> None:
             with playing(checkpoint) as (process, page):
                 soak(process, page, flags.minutes)
         return
-    print("| | rollout alone | predicted | shown | latency, median | 95 % | moves |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | rollout alone | predicted | server's CPU | shown | latency, median | 95 % | moves |")
+    print("|---|---|---|---|---|---|---|---|")
     for checkpoint in flags.checkpoints:
         alone = rollout_rate(checkpoint)
-        with playing(checkpoint) as (_, page):
+        with playing(checkpoint) as (process, page):
             kind = page.evaluate("document.title").split()[-1]
             kind = {"dancer": "dance", "arm": "robot"}[kind]
             waits = latencies(page, kind, flags.seconds)
-            shown, predicted = rates(page, flags.seconds)
+            shown, predicted, cpu = rates(process, page, flags.seconds)
         middle, slow = np.percentile(waits, [50, 95])
         print(
-            f"| {Path(checkpoint).stem} | {alone:.0f}/s | {predicted:.0f}/s | {shown:.0f}/s "
-            f"| {middle:.0f} ms | {slow:.0f} ms | {len(waits)} |",
+            f"| {Path(checkpoint).stem} | {alone:.0f}/s | {predicted:.0f}/s | {cpu:.1f} ms "
+            f"| {shown:.0f}/s | {middle:.0f} ms | {slow:.0f} ms | {len(waits)} |",
             flush=True,
         )
 

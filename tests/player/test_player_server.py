@@ -431,6 +431,7 @@ def test_twenty_hostile_clients_hurt_nobody_and_write_nothing(dancer, monkeypatc
                 attacked = await rate(good, seconds - 1)
                 tried = await asyncio.gather(*attackers)
                 assert min(tried) > 0, "an attacker did not attack"
+                print(f"{alone:.1f} frames/s alone, {attacked:.1f} attacked by {sum(tried)}")
                 # The attackers' own work is done by the same two cores.
                 assert attacked > 0.3 * alone, (alone, attacked)
                 assert attacked > 15
