@@ -26,6 +26,7 @@ from core.errors import UserError, exit_on_user_error
 SIDE = 64  # pixels of a frame, both ways
 VALIDATE = 256  # sequences of the training split put aside, as many as the test split has
 
+
 def read_records(path: Path) -> Iterator[bytes]:
     """Yield the records of a TFRecord file; UserError where it is cut short or damaged.
 
