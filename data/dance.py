@@ -57,10 +57,6 @@ class DanceData:
     def cuts(self) -> list[int]:
         return read_cuts(self.root)
 
-    def training_windows(self, device: torch.device) -> "DanceWindows":
-        """Return what to train on."""
-        return DanceWindows(self.settings, device, self)
-
     def digest(self) -> str:
         """Return what tells one training set from another: a digest of names, sizes and cuts."""
         contents = [self.train.images.content, self.train.poses.content]

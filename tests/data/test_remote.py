@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from core.errors import UserError
+from data.store.remote import as_path
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
 from tests.support.data_sets import (
     assert_same_batch,
@@ -52,13 +53,26 @@ def test_a_url_that_leads_nowhere_is_refused(settings, remote):
     for url, reason in (
         ("memory://bucket/none", "no such folder"),
         ("nothing://bucket", "nothing"),
-        (f"{remote}/train", "no folder memory:///bucket/dance/train/train/train_img"),
+        (f"{remote}/train", "no folder memory://bucket/dance/train/train/train_img"),
     ):
         with pytest.raises(UserError, match=reason):
             DanceWindows(settings(DR=url), CPU)
     fsspec.filesystem("memory").pipe("/bucket/dance/train/train_img/3.png", b"broken")
-    with pytest.raises(UserError, match=r"memory:///bucket/dance/train/train_img/3\.png"):
+    with pytest.raises(UserError, match=r"memory://bucket/dance/train/train_img/3\.png"):
         DanceWindows(settings(DR=remote, train_vi_len=4), CPU)
+
+
+@pytest.mark.parametrize("call", ["info", "ls"])
+def test_an_object_store_that_does_not_answer_is_an_os_error(remote, monkeypatch, call):
+    def refuse(*_, **__):
+        raise LookupError("no such account")
+
+    root = as_path(remote)
+    ask = root.stat if call == "info" else root.iterdir
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), call, refuse)
+        with pytest.raises(OSError, match="no such account"):
+            ask()
 
 
 def test_a_remote_dataset_is_prepared_and_trained_from(

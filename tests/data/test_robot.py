@@ -128,7 +128,7 @@ BREAKS = {
         lambda f: cut(f / "endeffector_positions.csv"),
         "endeffector_positions.csv has 7 rows",
     ),
-    "ragged": (lambda f: append(f / "actions.csv", "1,2,3"), "row 9: 3 columns instead of 4"),
+    "ragged": (lambda f: append(f / "actions.csv", "1,2,3"), "changed from 4 to 3 at row 9"),
     "text": (lambda f: append(f / "actions.csv", "1,2,3,x"), "not a table of numbers"),
     "header": (lambda f: put_first(f / "actions.csv", "a,b,c,d"), "without a header"),
     "nan": (lambda f: append(f / "actions.csv", "1,nan,3,4"), "row 9: not a finite"),

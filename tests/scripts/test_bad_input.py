@@ -225,7 +225,7 @@ def test_a_folder_whose_name_is_not_text_trains_and_goes_on(root, tmp_path):
     ],
 )
 @pytest.mark.parametrize(
-    "where", ["engine.training.run.Run.train_step", "data.store.cache.decode_pictures"]
+    "where", ["engine.training.run.Run.train_step", "data.store.shards.read_frame"]
 )
 def test_out_of_memory_names_the_flags_that_help(root, monkeypatch, error, where):
     def fail(*_, **__):

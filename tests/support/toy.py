@@ -23,6 +23,7 @@ from report.rollouts import from_prediction
 from settings import models
 from settings.flag_types import count
 from settings.models import ModelSpec
+from settings.parsing import Flag
 
 SIZE, FRAMES, WINDOW = (3, 12, 12), 40, 3
 PIXELS = 3 * 12 * 12
@@ -121,14 +122,13 @@ class ToyTask(tasks.Task):
         leave_results(folder, rollouts, {}, page=True)
 
 
-def add_flags(parser) -> None:
-    parser.group("toy")("--toy_rank", type=count, default=4, help="width of the middle")
+FLAGS = {"toy": [Flag("--toy_rank", count, 4, "width of the middle")]}
 
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
     """Make the task known to the scripts within the block."""
-    tasks.register(ToyTask, ModelSpec("toy", "a linear model", {"lab": {}}, add_flags))
+    tasks.register(ToyTask, ModelSpec("toy", "a linear model", {"lab": {}}, FLAGS))
     try:
         yield
     finally:
