@@ -1,27 +1,27 @@
-# make demo   set up, draw demo data, train a few minutes, roll the test out
-# make demo-robot   the same for the robot model: draw, train, sample, score
+# make demo   set up, make demo data, train a few minutes, roll the test out
+# make demo-robot   the same for the robot model: make data, train, sample, score
 # make test   set up, check style, run the tests
-# make study  set up, draw demo data, train the four runs of the lab report small, compare them
+# make sweep  set up, make demo data, train the report's four runs small, compare them
 # make pictures  the README's pictures of the player and the scores, from the demo; needs chromium
-# Variables: PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), STUDY (of the study), VENV.
+# Variables: PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), SWEEP (of the sweep), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
 ROBOT ?= runs/robot
-STUDY ?= runs/study
+SWEEP ?= runs/sweep
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-robot test study pictures install clean
+.PHONY: demo demo-robot test sweep study pictures install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
-	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --mirror 0 \
+	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --flip_prob 0 \
 		--per_val 4
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo
-	@echo "Open $(DEMO)/report/report.html in a browser to play the roll-outs"
+	@echo "Open $(DEMO)/report/report.html in a browser to play the rollouts"
 
 demo-robot: install
 	$(BIN)/python -m demo.robot --out $(ROBOT)/data
@@ -31,14 +31,16 @@ demo-robot: install
 	@echo
 	@echo "Open $(ROBOT)/results/report.html in a browser to play truth, posterior, best and random samples"
 
-study: install
-	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \
+study: sweep # its former name
+
+sweep: install
+	$(BIN)/python -m demo.dance --out $(SWEEP)/data --train_frames 600 --test_sequences 2 \
 		--sequence_length 200
-	$(BIN)/python Reporter.py --study --DR $(STUDY)/data --out $(STUDY)/report -- \
-		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch 2 --batch_size 4 --lr 2e-3 \
+	$(BIN)/python Reporter.py --sweep --DR $(SWEEP)/data --out $(SWEEP)/report -- \
+		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch_size 2 --batch_size 4 --lr 2e-3 \
 		--num_epoch 40 --per_val 4 --per_save 40
 	@echo
-	@echo "Open $(STUDY)/report/report.html in a browser"
+	@echo "Open $(SWEEP)/report/report.html in a browser"
 
 pictures: install
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --sequences 0 --out $(DEMO)/pictures
@@ -64,4 +66,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(ROBOT) $(STUDY)
+	rm -rf $(VENV) $(DEMO) $(ROBOT) $(SWEEP)
