@@ -1,4 +1,4 @@
-"""Pose images: thin colored limbs on white, as OpenPose draws them."""
+"""Pose images: thin colored limbs on white, as OpenPose renders them."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from demo.scene import EYE_HEIGHT, HEIGHT, WIDTH, project
 from demo.skeleton import JOINT, SIDES
 
-SCALE = 4  # drawn larger, then averaged, for smooth lines
+SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3  # pixels
 
 LIMBS = (
@@ -36,7 +36,7 @@ NOSE_LIMB = ("neck", "nose", (140, 60, 170))
 
 
 def draw_pose(joints):
-    """Draw joints (J, 3) as a pose image of WIDTH x HEIGHT.
+    """Render joints (J, 3) as a pose image of WIDTH x HEIGHT.
 
     A limb with both ends outside the picture is left out; from behind, so is the face.
     """
