@@ -1,10 +1,11 @@
 """A flag as it is declared: what argparse takes, its models, and what it decides about."""
 
 import argparse
+import difflib
 from argparse import ArgumentParser
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Scope(Enum):
@@ -61,6 +62,16 @@ class FlagParser(ArgumentParser):
         self._model = model
         declare(self)
         self._model = None
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; for an unknown flag name the one that was meant."""
+        known = [s for action in self._actions for s in action.option_strings]
+        for word in message.partition("unrecognized arguments: ")[2].split():
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.75)
+            if word.startswith("--") and near:
+                message += f"; did you mean {near[0]}?"
+                break
+        super().error(message)
 
     @property
     def flags(self) -> list[argparse.Action]:

@@ -112,7 +112,7 @@ class Trainer:
             found = resume_point(settings, lambda: self.fingerprint)
             if found is not None:
                 step = found.content["step"]
-                print(f"going on from {found.path}, step {step} (--resume never begins anew)")
+                print(f"going on from {found.path}, step {step} (to begin anew: --resume never)")
                 return found, True
         if (path := settings.ckpt_path or settings.warm_start) is None:
             return None
