@@ -71,6 +71,13 @@ def add_test_flags(parser: FlagParser) -> None:
         help="true test frames, K/N.png (default: test/test_gt if there)",
     )
     add(
+        "--check",
+        type=path_text,
+        metavar="FILE",
+        help="look a submission.csv over before it is uploaded, and stop: rows, ids, range, "
+        "sequences, against the data",
+    )
+    add(
         "--export_lab",
         type=path_text,
         metavar="FILE",

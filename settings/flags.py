@@ -3,6 +3,7 @@
 Names are the lab's where it has one (docs/lab.md, "Flags"); further spellings are aliases.
 """
 
+import textwrap
 from argparse import BooleanOptionalAction
 
 from settings.flag_types import (
@@ -26,6 +27,29 @@ from settings.flag_types import (
 from settings.models import MODELS
 from settings.parsing import FlagParser, Scope
 
+TRAINER_EXAMPLES = """\
+examples:
+  python Trainer.py --DR ROOT --save_root RUN --preset quick --holdout 2260:2890
+      minutes on a laptop; the training frames 2260 to 2889 are kept to validate on
+  python Trainer.py --DR ROOT --save_root RUN --preset quick --dry_run
+      say what that would do and how long it would take, and stop
+
+"""
+UNBROKEN = "\x00"  # stands for a space at which no line is broken
+TESTER_EXAMPLES = """\
+examples:
+  python Tester.py --DR ROOT --save_root RESULTS --ckpt_path RUN
+      roll every test sequence out with the best checkpoint of a run
+  python Tester.py --DR ROOT --check RESULTS/submission.csv
+      look a submission over before it is uploaded
+
+Every flag of Trainer.py is accepted as well (python Trainer.py --help)."""
+# Flags that the help of the Tester shows besides its own; what else matters is in the checkpoint.
+TESTER_FLAGS = (
+    *("DR", "cache_dir", "num_workers", "save_root", "ckpt_path", "seed", "device", "precision"),
+    *("compile", "threads", "latent", "temperature", "n_eval", "num_samples"),
+)
+
 PLACE, LENGTH, START = Scope.PLACE, Scope.LENGTH, Scope.START
 
 
@@ -35,11 +59,41 @@ def trainer_parser() -> FlagParser:
     for spec in MODELS.values():
         parser.add_flags_of(spec.name, spec.add_flags)
     _add_trainer_flags(parser)
+    parser.epilog = TRAINER_EXAMPLES + preset_help(parser.defaults)
     return parser
 
 
+def preset_help(defaults: dict) -> str:
+    """Return in words which flags each preset sets otherwise than the defaults."""
+    lines = ["presets, as the flags that they stand for:"]
+    for spec in MODELS.values():
+        for name, values in spec.presets.items():
+            changed = {flag: v for flag, v in values.items() if v != defaults[flag]}
+            flags = " ".join(_as_flag(flag, value) for flag, value in changed.items())
+            indent = " " * 4
+            lines += [f"  --model {spec.name} --preset {name}"]
+            lines += textwrap.wrap(
+                flags or "(the defaults)",
+                width=78,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+            )
+    return "\n".join(lines).replace(UNBROKEN, " ")
+
+
+def _as_flag(name: str, value: object) -> str:
+    """Return a setting as it would stand on a command line, in one piece for wrapping."""
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{name}"
+    return f"--{name}{UNBROKEN}{f'{value:g}' if isinstance(value, float) else value}"
+
+
 def tester_parser() -> FlagParser:
-    """Return the parser of Tester.py, which takes every flag of the Trainer as well."""
+    """Return the parser of Tester.py, which takes every flag of the Trainer as well.
+
+    Its help shows those that matter to a test.
+    """
     parser = _parser(
         "Roll a checkpoint out: GIFs, submission.csv and, where the truth is known, scores."
     )
@@ -47,7 +101,10 @@ def tester_parser() -> FlagParser:
     for spec in MODELS.values():
         parser.add_flags_of(spec.name, spec.add_flags)
         parser.add_flags_of(spec.name, spec.add_test_flags)
+    tests = {name for name, group in parser.group_of.items() if group == "testing"}
     _add_trainer_flags(parser)
+    parser.hide_all_but({*TESTER_FLAGS, *tests})
+    parser.epilog = TESTER_EXAMPLES
     return parser
 
 
@@ -143,6 +200,12 @@ def _add_run_flags(parser: FlagParser) -> None:
         choices=["auto", "on", "off"],
         default="auto",
         help="compile the networks with torch.compile; auto: on CUDA, where it pays",
+    )
+    add(
+        "--threads",
+        type=number(int, 1, 1024),
+        help="CPU threads (default: one per core; fewer where other work on the cores makes that "
+        "clearly quicker; a resumed run has as many as before)",
     )
     add("--gpu", type=int, help="accepted and ignored, as in the lab; see --device")
     add("--cuda", action="store_true", help="accepted and ignored, as in the lab; see --device")
@@ -324,6 +387,13 @@ def _add_trainer_flags(parser: FlagParser) -> None:
         help="start from the weights of this checkpoint alone",
     )
     add("--test", action="store_true", scope=PLACE, help="validate --ckpt_path and stop")
+    add(
+        "--dry_run",
+        action="store_true",
+        scope=PLACE,
+        help="say what would be trained, time some steps and stop; nothing is written but the "
+        "cache of decoded frames",
+    )
     add = parser.group("logging", PLACE)
     add("--wandb", "--use_wandb", action="store_true", help="log to Weights & Biases")
     add("--wandb_id", help="id of the wandb run (default: that of the run folder, else a new one)")

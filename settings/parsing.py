@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Any, NoReturn
 
@@ -43,6 +43,7 @@ class FlagParser(ArgumentParser):
         self._model: str | None = None
         self.scopes: dict[str, Scope] = {}  # by name of the setting
         self.model_of: dict[str, str] = {}  # of flags that are for one model alone
+        self.group_of: dict[str, str] = {}  # the title over a flag in the help
 
     def group(self, title: str, scope: Scope = Scope.RECIPE, help: str | None = None) -> Callable:
         """Return what adds a flag to the group of that title."""
@@ -52,6 +53,7 @@ class FlagParser(ArgumentParser):
         def add(*names: str, scope: Scope = scope, **options: Any) -> None:
             action = self._titled[title].add_argument(*names, **options)
             self.scopes[action.dest] = scope
+            self.group_of[action.dest] = title
             if self._model is not None:
                 self.model_of[action.dest] = self._model
 
@@ -62,6 +64,12 @@ class FlagParser(ArgumentParser):
         self._model = model
         declare(self)
         self._model = None
+
+    def hide_all_but(self, names: Collection[str]) -> None:
+        """Leave out of the help what is not named; it is accepted all the same."""
+        for action in self.flags:
+            if action.dest not in names:
+                action.help = argparse.SUPPRESS
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2; for an unknown flag name the one that was meant."""
@@ -93,8 +101,11 @@ class FlagParser(ArgumentParser):
         return [name for name, scope in self.scopes.items() if has(scope)]
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Adds the default to the help of a flag that has one to speak of."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to the help of a flag that has one to speak of.
+
+    Descriptions keep their lines.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str:
         unspoken = action.default is None or isinstance(action.default, bool)

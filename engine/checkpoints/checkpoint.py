@@ -44,6 +44,20 @@ class Checkpoint(NamedTuple):
         """The `--model` it holds."""
         return self.settings.get("model", "cvae")
 
+    def __str__(self) -> str:
+        """Return in words which it is: file, epoch from 0, step and the best score."""
+        words = f"{self.path}: epoch {self.content.get('last_epoch', 'unknown')}"
+        if not self.is_ours:
+            return f"{words}, of another program"
+        words += f", step {self.content['step']:,}"
+        best = self.content["best"]
+        if best is None or best["epoch"] < 0:
+            return f"{words}, not validated yet"
+        score = f"{best['set']} {best['psnr']:.2f} dB"
+        if best["epoch"] == self.content["last_epoch"]:
+            return f"{words}, {score}"
+        return f"{words}; the best before it: {score} in epoch {best['epoch']}"
+
 
 def save(path: Path, content: dict, keep: int = 0) -> None:
     """Write a checkpoint whole or not at all; `keep` earlier ones stay beside it."""
