@@ -64,11 +64,12 @@ def trainer_parser() -> FlagParser:
 
 
 def preset_help(defaults: dict) -> str:
-    """Return in words which flags each preset sets otherwise than the defaults."""
-    lines = ["presets, as the flags that they stand for:"]
+    """Return in words which flags each preset stands for, where --preset lab is the default."""
+    lines = ["presets, as the flags that they stand for (without --preset: lab):"]
     for spec in MODELS.values():
         for name, values in spec.presets.items():
-            changed = {flag: v for flag, v in values.items() if v != defaults[flag]}
+            bare = defaults if name == "lab" else defaults | spec.presets.get("lab", {})
+            changed = {flag: v for flag, v in (bare | values).items() if v != bare[flag]}
             flags = " ".join(_as_flag(flag, value) for flag, value in changed.items())
             indent = " " * 4
             lines += [f"  --model {spec.name} --preset {name}"]

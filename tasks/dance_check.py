@@ -52,7 +52,7 @@ def wrong_in_sequence(frames: np.ndarray, clip: Clip, clips: list[Clip]) -> list
     ]
     own = distances[clips.index(clip)]
     nearest = clips[int(np.argmin(distances))]
-    if own > FAR and nearest is not clip:
+    if own > 2 * min(distances) + 1:
         return [f"sequence {clip.name} begins with the first frame of sequence {nearest.name}"]
     if own > FAR:
         return [f"sequence {clip.name} does not begin with its first frame ({own:.0f} of 255 off)"]

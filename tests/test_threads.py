@@ -25,6 +25,7 @@ def put_back(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "cores", lambda: 4)
     yield
+    monkeypatch.undo()
     torch.set_num_threads(before)
 
 
@@ -139,7 +140,11 @@ def train(root, folder, *flags):
     return said
 
 
-def test_a_run_remembers_its_threads_and_resumes_with_them(small_root, tmp_path):
+def test_a_run_remembers_its_threads_and_resumes_with_them(small_root, tmp_path, monkeypatch):
+    """The numbers are told and asked for; one thread computes, so that little is waited."""
+    told = [1]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: told[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: told.__setitem__(0, number))
     said = train(small_root, tmp_path / "run", "--num_epoch", "1", "--threads", "2")
     assert "2 threads on 4 cores (--threads)" in said
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["threads"] == 2

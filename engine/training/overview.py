@@ -37,7 +37,9 @@ def print_overview(
     }
     width = 2 + max(map(len, lines))
     for name, words in lines.items():
-        broken = textwrap.wrap(words, COLUMNS - width, break_long_words=False)
+        broken = textwrap.wrap(
+            words, COLUMNS - width, break_long_words=False, break_on_hyphens=False
+        )
         print(f"{name:<{width}}" + ("\n" + " " * width).join(broken or [""]))
     sys.stdout.flush()
 
