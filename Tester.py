@@ -25,6 +25,8 @@ from tasks import task_of
 from tasks.dance import DanceTask
 from tasks.dance_check import check_submission
 
+EXPORTS = {"export_lab", "export_safetensors"}
+
 
 @exit_on_user_error
 def main() -> None:
@@ -45,7 +47,7 @@ def read_flags(argv: list[str] | None = None) -> tuple[dict, Checkpoint | None]:
         return explicit, None
     if "ckpt_path" not in explicit:
         raise UserError("--ckpt_path is missing: a checkpoint, or the folder of a run")
-    if "DR" not in explicit and "export_lab" not in explicit:
+    if "DR" not in explicit and not explicit.keys() & EXPORTS:
         raise UserError("--DR is missing: the dataset folder, which holds test/")
     explicit.setdefault("save_root", "results")
     checkpoint = checkpoints.find(explicit["ckpt_path"], prefer=checkpoints.BEST)
@@ -63,10 +65,9 @@ def carry_out(explicit: dict, checkpoint: Checkpoint | None) -> None:
     task_type = task_of(checkpoint)
     architecture = task_type.stored_architecture(checkpoint) | {"model": task_type.name}
     resolve.check_architecture(explicit, architecture, checkpoint.path)
-    if "export_lab" in explicit:
+    if explicit.keys() & EXPORTS:
         if distributed.is_main():
-            overwrite = explicit.get("overwrite", False)
-            task_type.export_lab(checkpoint, explicit["export_lab"], overwrite=overwrite)
+            export(explicit, checkpoint)
         return
     print(checkpoint)
     stored = checkpoint.settings | architecture
@@ -78,6 +79,29 @@ def carry_out(explicit: dict, checkpoint: Checkpoint | None) -> None:
     checkpoints.load_weights(task.model, checkpoint)
     task.model.to(device).eval()
     task.test(checkpoint, compute)
+
+
+def export(explicit: dict, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint in the form of each `--export` flag."""
+    overwrite = explicit.get("overwrite", False)
+    if path := explicit.get("export_lab"):
+        task_of(checkpoint).export_lab(checkpoint, path, overwrite=overwrite)
+    if path := explicit.get("export_safetensors"):
+        places = tester_parser().names(lambda scope: not scope.inherited)
+        checkpoints.export_safetensors(
+            checkpoint.content,
+            Path(path),
+            overwrite=overwrite,
+            left_out=places,
+            data=checkpoint.content.get("data") or trained_on(checkpoint),
+        )
+        print(f"{path}: {Path(path).stat().st_size / 1e6:.2f} MB")
+
+
+def trained_on(checkpoint: Checkpoint) -> str:
+    """Return in words what a run was trained on: the demo's data, else the name of the folder."""
+    root = Path(str(checkpoint.content.get("settings", {}).get("DR")))
+    return "the demo's data" if (root / "demo.json").is_file() else root.name
 
 
 class Test_model(CVAE):

@@ -1,9 +1,9 @@
 """Speed of the robot model's training and sampling: `python -m benchmarks.robot_speed`.
 
-Every row is a ratio to the plain reference (tests/robot_reference.py: float32, one step of a window
-after the other, both frames encoded at every step) in the same run. The ways take turns, so that
-other work on the machine meets all of them; of each the best turn counts. On a CPU the time is
-that of the process, which other work disturbs less than the clock on the wall.
+Every row is a ratio to the plain reference (tests/support/robot_reference.py: float32, one step of
+a window after the other, both frames encoded at every step) in the same run. The ways take turns,
+so that other work on the machine meets all of them; of each the best turn counts. On a CPU the time
+is that of the process, which other work disturbs less than the clock on the wall.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from settings.flags import trainer_parser
 from settings.resolve import make_settings
-from tests import robot_reference as reference
+from tests.support import robot_reference as reference
 
 
 def settings_of(preset: str, batch: int):

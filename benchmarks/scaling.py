@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed import cpu_name
@@ -126,12 +127,11 @@ def _as_rank(rank: int, processes: int, port: int, work, *arguments) -> None:
 
 def count(flags: dict, file: Path) -> None:
     """Count the exchanges of a step with few windows a process, and their bytes."""
-    found = {"exchanges": 0, "MB reduced": 0.0, "MB gathered": 0.0}
+    found = {"MB reduced": 0.0, "MB gathered": 0.0}
     run, batch = begin(settings_of(flags, COUNTED))
 
     def counted(collective, column: str, tensor):
         def call(*arguments, **named):
-            found["exchanges"] += 1
             found[column] += tensor(arguments).nbytes / 1e6
             return collective(*arguments, **named)
 
@@ -139,9 +139,12 @@ def count(flags: dict, file: Path) -> None:
 
     dist.all_reduce = counted(dist.all_reduce, "MB reduced", lambda given: given[0])
     dist.all_gather = counted(dist.all_gather, "MB gathered", lambda given: given[1])
+    run.network.register_comm_hook(None, allreduce_hook)  # gradients by dist.all_reduce as well
+    before = dist.group.WORLD._get_sequence_number_for_group()
     step(run, batch)
+    exchanges = dist.group.WORLD._get_sequence_number_for_group() - before
     found["MB gathered"] *= settings_of(flags).batch_size / COUNTED
-    torch.save(found, file)
+    torch.save({"exchanges": exchanges} | found, file)
 
 
 def counts(flags: dict) -> dict:
@@ -168,7 +171,10 @@ def counts(flags: dict) -> dict:
 
 
 def measure(flags: dict, batch: int, steps: int, file: Path) -> None:
-    """Time steps: the quickest, in milliseconds, and what of it went by in exchanges."""
+    """Time steps: the quickest, in milliseconds, and what of it went by in exchanges.
+
+    Those of gradients happen meanwhile and are not among them: benchmarks/gradients.py.
+    """
     run, data = begin(settings_of(flags, batch))
     exchanging = [0.0]
 

@@ -1,8 +1,8 @@
 """Speed of training, roll-out and data loading: `python -m benchmarks.speed`.
 
 Every row is a ratio to the plain reference of the same run: the obvious loop of the lab
-(tests/reference.py) in float32, one frame of one sequence at a time. Cases run in processes of
-their own, so that peak memory is each one's and no case warms another's caches; times are the
+(tests/support/reference.py) in float32, one frame of one sequence at a time. Cases run in processes
+of their own, so that peak memory is each one's and no case warms another's caches; times are the
 best of a few repeats after a warm-up that is not counted.
 """
 
@@ -35,7 +35,7 @@ from modules.vae import CVAE, CVAEConfig
 from settings.cvae import LAB_WIDTHS
 from settings.flags import trainer_parser
 from settings.resolve import make_settings
-from tests import reference
+from tests.support import reference
 
 WIDTHS = {"lab": LAB_WIDTHS, "small": {"F_dim": 32, "L_dim": 8, "N_dim": 4, "D_out_dim": 48}}
 

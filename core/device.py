@@ -80,6 +80,9 @@ class Compute:
             # Training with and without teacher forcing, validation and test each have shapes of
             # their own, and all networks count towards one limit.
             torch._dynamo.config.recompile_limit = 64
+            # It would cut each network at the bounds of DistributedDataParallel's buckets, to
+            # begin exchanging within one; between networks that happens without it.
+            torch._dynamo.config.optimize_ddp = False
             for network in model.children():
                 network.compile(dynamic=False)
         return model

@@ -7,10 +7,15 @@ Gradients are averaged by `DistributedDataParallel`, during the backward pass. I
 for unused parameters, because with that its reducer keeps the buckets it began with; otherwise it
 lays them out anew after the first step it sees, and a resumed run would add in another order than
 one that never stopped. A test counts the rebuilds. What this costs: docs/scaling.md.
+
+Exchanges are matched by their order, which must be the same in all processes: the reducer's and
+those of `SyncedBatchNorm` share a group and mix during the backward pass. That holds because all
+processes build the same graph, and autograd goes through equal graphs in the same order.
 """
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -176,29 +181,53 @@ def _noticing_losses() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        place = os.environ.get("RANK")
-        raise UserError(
-            f"process {place} lost the others ({reason}); what ended the first to go stands "
-            "above. torchrun --max-restarts N goes on from last.ckpt"
-        ) from None
+        raise _loss_of_others(error) from None
+
+
+def _loss_of_others(error: RuntimeError) -> UserError:
+    reason = str(error).splitlines()[0][:200]
+    place = os.environ.get("RANK")
+    return UserError(
+        f"process {place} lost the others ({reason}); what ended the first to go stands "
+        "above. torchrun --max-restarts N goes on from last.ckpt"
+    )
 
 
 # -------------------------------------------------------------- between devices
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
-    """Return what runs the model and averages its gradients over the processes.
+    """Return what runs the model; `backward` then leaves the means of all processes' gradients.
 
-    All processes must have built the same weights. Buffers are left alone: those of
-    `SyncedBatchNorm` are equal already.
+    All processes must have built the same weights, and none is told them here. Buffers are left
+    alone: those of `SyncedBatchNorm` are equal already.
     """
     if world_size() == 1:
         return model
-    with _noticing_losses():
+    with warnings.catch_warnings():
+        # From 2.14 on the flag has a new name, which PyTorch 2.10 does not know.
+        warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
-            model, find_unused_parameters=True, broadcast_buffers=False, init_sync=False
+            model,
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,  # one copy of the gradients less
+            broadcast_buffers=False,
+            init_sync=False,
         )
+
+
+def backward(loss: Tensor) -> None:
+    """Compute the gradients; those of a model of `data_parallel` are exchanged meanwhile.
+
+    Raises UserError where another process is gone, but leaves other errors what they are.
+    """
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        # What gloo raises has no type of its own; its messages begin with its file.
+        if world_size() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise _loss_of_others(error) from None
 
 
 def all_reduce_mean(figures: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from data.layout import DANCE, check_root
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
-from data.store.remote import as_path
+from data.store.remote import RemotePath, as_path
 from data.store.shards import spread
 from data.types import Batch, Clip
 from data.windows import (
@@ -41,7 +41,10 @@ class DanceData:
 
     def __init__(self, settings):
         self.settings = settings
-        self.root = as_path(settings.DR)
+
+    @cached_property
+    def root(self) -> Path | RemotePath:
+        return as_path(self.settings.DR)
 
     @cached_property
     def train(self) -> Split:
@@ -54,10 +57,6 @@ class DanceData:
     @cached_property
     def cuts(self) -> list[int]:
         return read_cuts(self.root)
-
-    def training_windows(self, device: torch.device) -> "DanceWindows":
-        """Return what to train on."""
-        return DanceWindows(self.settings, device, self)
 
     def digest(self) -> str:
         """Return what tells one training set from another: a digest of names, sizes and cuts."""

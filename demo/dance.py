@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data.pose.picture import draw_pose
+from data.pose.skeleton import joints_of
 from demo.dataset import Refusal, check_counts, draw_whole, in_processes
 from demo.figure import draw_person
 from demo.motion import dance
-from demo.pose import draw_pose
-from demo.skeleton import joints_of
 
 VERSION = 1  # of the pictures: raise it when the same arguments draw another set
 SPLITS = ("train", "val", "test")  # the order is part of the seed

@@ -71,7 +71,7 @@ class DanceTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> DanceWindows:
-        return self.data.training_windows(device)
+        return DanceWindows(self.settings, device, self.data)
 
     def data_digest(self) -> str:
         return self.data.digest()

@@ -44,7 +44,7 @@ class RobotTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> RobotWindows:
-        return self.data.training_windows(device)
+        return RobotWindows(self.settings, device, self.data)
 
     def data_digest(self) -> str:
         return self.data.digest()

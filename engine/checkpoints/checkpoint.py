@@ -18,6 +18,7 @@ import torch
 
 from core.errors import UserError, why
 from core.files import atomic_write, open_regular
+from engine.checkpoints import safetensors_file
 from engine.checkpoints.schema import check_run, check_weights
 from settings.resolve import check_values
 
@@ -73,13 +74,14 @@ def read(path: Path) -> Checkpoint:
 
 
 def load(path: Path) -> dict:
-    """Read the content onto the CPU. Raises UserError for what is not a whole checkpoint."""
+    """Read the content of a checkpoint onto the CPU.
+
+    A `.safetensors` file is one without an optimizer. Raises UserError for what is not a whole
+    checkpoint.
+    """
+    weights_only = safetensors_file.is_safetensors(path)
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch on files it did not write
-            _compare_checksums(file)
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = safetensors_file.read(path) if weights_only else _unpickled(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint{_beside(path)}") from None
     except Exception as error:  # what a damaged file makes torch raise is not told anywhere
@@ -89,10 +91,18 @@ def load(path: Path) -> dict:
         check_weights(content)
         if is_ours(content):
             content = {FORMER_NAMES.get(name, name): value for name, value in content.items()}
-            check_run(content)
+            check_run((safetensors_file.WITHOUT_RUN | content) if weights_only else content)
     except ValueError as error:
         raise UserError(f"{path} is not a checkpoint to use: {error}; take another") from None
     return content
+
+
+def _unpickled(path: Path) -> dict:
+    with open_regular(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch on files it did not write
+        _compare_checksums(file)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _compare_checksums(file: BinaryIO) -> None:
@@ -183,6 +193,27 @@ def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
         lines = str(error).splitlines()
         detail = "; ".join(line.strip() for line in lines[1:4])
         raise UserError(f"{path} does not fit this model: {detail}") from None
+
+
+def export_safetensors(
+    content: dict, path: Path, *, overwrite: bool, left_out: tuple[str, ...], data: str
+) -> None:
+    """Write the weights with their settings (`safetensors_file.write`).
+
+    Raises UserError where there is such a file already, unless `overwrite`, and for a checkpoint
+    that does not say its settings.
+    """
+    flag = f"--export_safetensors {path}"
+    if not safetensors_file.is_safetensors(path):
+        raise UserError(f"{flag}: the name must end in {safetensors_file.SUFFIX}, to be read again")
+    if path.exists() and not overwrite:
+        raise UserError(f"{flag}: exists; choose another name, or --overwrite")
+    if not is_ours(content):
+        raise UserError(f"{flag}: a checkpoint of the lab holds no settings to write beside it")
+    try:
+        safetensors_file.write(path, content, left_out=left_out, data=data)
+    except OSError as error:
+        raise UserError(f"{flag}: {error.strerror}") from None
 
 
 def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:

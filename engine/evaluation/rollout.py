@@ -86,10 +86,9 @@ def _rollout(
     predicted = torch.empty(longest, *context.shape[1:], dtype=torch.uint8, device=device)
     predicted[:n_past] = context
     context = to_float(context)  # (n_past, B, C, H, W)
-    predict: Callable = model.predict
     # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
     with compute.autocast():
-        frame, state = context[0], model.initial_state(context[0])
+        stepper = Stepper(model, context)
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))
             conditions = torch.stack(
@@ -98,21 +97,49 @@ def _rollout(
             features = model.encode_conditions(to_float(conditions.to(device)))
             noise = noise_of(model.latent_shape, steps, device)
             for i, t in enumerate(steps):
-                inputs = (frame, features[:, i], state, noise[:, i])
-                if t < n_past:
-                    frame, state = context[t], model.observe(*inputs, context[t])
-                    continue
-                if posterior:
+                truth = None
+                if posterior and t >= n_past:
                     truth = torch.stack([clip.frames[row[t]] for clip, row in zip(clips, rows)])
-                    frame, state = predict(*inputs, to_float(truth.to(device)))
-                else:
-                    if t == n_past and device.type == "cuda":
-                        predict = CapturedPredict(model, *inputs)
-                    frame, state = predict(*inputs)
-                predicted[t] = to_uint8(frame)
-                watch("frame", t + 1, longest)
+                    truth = to_float(truth.to(device))
+                frame = stepper.step(features[:, i], noise[:, i], truth)
+                if t >= n_past:
+                    predicted[t] = to_uint8(frame)
+                    watch("frame", t + 1, longest)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
+
+
+class Stepper:
+    """A rollout that is given its conditions one at a time: `rollout` steps so, and a player.
+
+    `frame` is the latest, (B, C, H, W) in [0, 1], and frame `t` of the clips. Step inside
+    `torch.inference_mode()` and one `autocast()`.
+    """
+
+    def __init__(self, model: Model, context: Tensor):
+        """Begin at the first of the context frames (n_past, B, C, H, W) in [0, 1]."""
+        self.model, self.context, self.t = model, context, 0
+        self.frame, self.state = context[0], model.initial_state(context[0])
+        self._predict: Callable = model.predict
+
+    def step(self, feature: Tensor, noise: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Take the next context frame in, or predict one; return it.
+
+        feature, of the encoded conditions, and noise are those of the frame to come; truth makes
+        the latent a sample of the posterior.
+        """
+        self.t += 1
+        inputs = (self.frame, feature, self.state, noise)
+        if self.t < len(self.context):
+            self.frame = self.context[self.t]
+            self.state = self.model.observe(*inputs, self.frame)
+        elif truth is not None:
+            self.frame, self.state = self.model.predict(*inputs, truth)
+        else:
+            if self.t == len(self.context) and self.frame.device.type == "cuda":
+                self._predict = CapturedPredict(self.model, *inputs)
+            self.frame, self.state = self._predict(*inputs)
+        return self.frame
 
 
 class CapturedPredict:

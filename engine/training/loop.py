@@ -233,8 +233,8 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
 
 def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:
     """Write the GIF of each set's first clip, one a validation where `epoch` is given."""
-    kept = "" if epoch is None else f"_epoch={epoch}"
-    gifs = {f"{name}_gif": folder / f"{name}{kept}.gif" for name in found}
+    number = "" if epoch is None else f"_epoch={epoch}"
+    gifs = {f"{name}_gif": folder / f"{name}{number}.gif" for name in found}
     for path, validation in zip(gifs.values(), found.values()):
         with warn_on_write_error(path.name):
             write_gif(path, validation.predictions[0])

@@ -33,7 +33,7 @@ class Run:
     """Takes training steps and turns into a checkpoint and back.
 
     `epoch` is the epoch to train, `epoch_metrics` what of it is done, and `step` the number of
-    steps taken; with the settings they determine every schedule and every random draw.
+    steps taken; with the settings they determine every schedule and everything random.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Run:
         """architecture returns the settings that the weights fix, for checkpoints."""
         distributed.synchronize_batch_norm(model)
         self.model = compute.prepare(model)
-        self.network = distributed.data_parallel(self.model)  # averages gradients
+        self.network = distributed.data_parallel(self.model)  # what is trained
         self.settings = settings
         self.compute = compute
         self.architecture = architecture
@@ -86,7 +86,7 @@ class Run:
             self.network, batch, teacher_forcing, kl_beta, previous
         )
         self.optimizer.zero_grad()
-        loss.backward()
+        distributed.backward(loss)
         metrics = distributed.all_reduce_mean(metrics)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip_norm).detach()
         finite = metrics["loss"].isfinite() & norm.isfinite()
@@ -260,6 +260,10 @@ class Run:
         A lab file gives weights, epoch, learning rate and teacher forcing ratio. The schedules
         are set so that at its epoch they have its values; they go on from there.
         """
+        if source.is_ours and "optimizer" not in source.content:
+            raise UserError(
+                f"{source.path} holds weights alone; begin a run with --warm_start {source.path}"
+            )
         checkpoint.load_weights(self.model, source)
         restore = self._restore_ours if source.is_ours else self._restore_lab
         try:
