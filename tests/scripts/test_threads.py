@@ -12,6 +12,7 @@ import torch
 import Trainer
 from core import threads
 from core.threads import SlowdownWatch, Threads, choose_threads
+from core.waiting import VARIABLES
 from engine.checkpoints import checkpoint
 from tests.support.hostile import SMALL, call
 
@@ -161,27 +162,21 @@ def test_a_run_remembers_its_threads_and_resumes_with_them(small_root, tmp_path,
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, None)],
+    [({}, "1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "9"}, "9")],
 )
 @pytest.mark.parametrize("script", ["Trainer", "Tester"])
-def test_threads_wait_asleep_unless_somebody_said_otherwise(script, given, expected):
+def test_threads_soon_sleep_while_they_wait_unless_somebody_said_otherwise(script, given, expected):
     """Asked when torch is imported, which is when OpenMP reads it."""
     code = (
         "import os, sys, types\n"
         "class Torch(types.ModuleType):\n"
         "    def __getattr__(self, name):\n"
-        "        print(os.environ.get('OMP_WAIT_POLICY')); os._exit(0)\n"
+        "        print(os.environ.get('GOMP_SPINCOUNT')); sys.stdout.flush(); os._exit(0)\n"
         "sys.modules['torch'] = Torch('torch')\n"
         f"import {script}\n"
     )
-    clean = {k: v for k, v in os.environ.items() if k not in threads_variables()}
+    clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=clean | given, capture_output=True, text=True
     )
-    assert done.stdout.strip() == str(expected), done.stderr
-
-
-def threads_variables():
-    from core.waiting import VARIABLES
-
-    return VARIABLES
+    assert done.stdout.strip() == expected, done.stderr
