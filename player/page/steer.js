@@ -57,7 +57,10 @@ export class DanceSteering {
         "data-joint": name,
       });
       circle.addEventListener("keydown", (event) => this.nudge(event, name));
-      circle.addEventListener("blur", () => this.taken === null && this.send({ do: "drop" }));
+      circle.addEventListener("blur", () => {
+        this.nudged = null;
+        if (this.taken === null) this.send({ do: "drop" });
+      });
       return { name, joint, circle };
     });
     this.svg = svg;
@@ -111,6 +114,7 @@ export class DanceSteering {
     if (event.button > 0) return;
     event.preventDefault();
     if (!this.joints.length) return this.send({ do: "take" });
+    this.nudged = null;
     this.pointers.set(event.pointerId, event);
     this.svg.setPointerCapture(event.pointerId);
     if (this.pointers.size === 2) {
@@ -171,9 +175,13 @@ export class DanceSteering {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
+    // From where the last press sent it: a key that repeats is faster than the answers.
     const [x, y] = this.joints[this.handles.find((handle) => handle.name === name).joint];
-    const far = event.shiftKey ? 4 : 1;
-    this.drag({ x: x + step[0] * NUDGE * far, y: y + step[1] * 2 * NUDGE * far }, event.timeStamp, name);
+    const from = this.nudged?.name === name ? this.nudged : { x, y };
+    const far = NUDGE * (event.shiftKey ? 4 : 1);
+    const inside = (value) => Math.max(0, Math.min(1, value));
+    this.nudged = { name, x: inside(from.x + step[0] * far), y: inside(from.y + step[1] * 2 * far) };
+    this.drag(this.nudged, event.timeStamp, name);
   }
 
   key() {

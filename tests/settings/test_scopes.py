@@ -41,7 +41,7 @@ RECIPE_OF_THE_ROBOT = {
     *("posterior_rnn_layers", "predictor_rnn_layers", "prior", "condition", "last_frame_skip"),
     "val_sequences",
 }
-SINCE = {"video": Scope.PLACE}  # flags that there were not
+SINCE = {"video": Scope.PLACE, "export_safetensors": Scope.PLACE}  # flags that there were not
 
 
 def now(names: set[str]) -> set[str]:
