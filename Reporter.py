@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
 from core.files import atomic_write
+from report.leaderboard import as_text, runs_in, standings
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
@@ -38,7 +39,7 @@ def main() -> None:
         paths = run_sweep(read_sweep(flags, trainers), Path(flags.out))
     else:
         check_no_sweep(flags, trainers)
-        paths = [Path(run) for run in flags.runs]
+        paths = [path for run in flags.runs for path in runs_in(Path(run))]
     write_report(paths, Path(flags.out), flags.times, flags.sequences)
 
 
@@ -57,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         description="Show runs: figures, tables and a page to play their rollouts.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folder, or the Tester's output")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="run folder, folder of runs, or the Tester's output"
+    )
     parser.add_argument("--out", required=True, help="folder for all that is written")
     parser.add_argument(
         "--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips"
@@ -132,6 +135,8 @@ def write_report(
         with atomic_write(out / f"{name}.svg") as file:
             file.write(shown[name].encode())
     write_table(out / "runs.csv", records)
+    if len(records) > 1:
+        print(as_text(standings(records)))
     title = records[0].label if len(records) == 1 else f"{len(records)} runs compared"
     write_page(out / "report.html", title, records, shown)
     size = (out / "report.html").stat().st_size / 1e6

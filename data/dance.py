@@ -15,6 +15,7 @@ from core import distributed
 from core.errors import UserError
 from data.augmentation import Augmentation
 from data.dance_files import Split, list_split, read_cuts
+from data.layout import DANCE, check_root
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
@@ -103,8 +104,7 @@ class DanceData:
         (that of the first frame may be missing). A sequence without its folder is left unscored.
         """
         settings = self.settings
-        if not self.root.is_dir():
-            raise UserError(f"--DR {settings.DR}: no such folder")
+        check_root(self.root, DANCE)
         test = self.root / "test"
         truth = as_path(settings.GT) if settings.GT else test / "test_gt"
         if settings.GT and not truth.is_dir():

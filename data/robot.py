@@ -19,6 +19,7 @@ from core import distributed
 from core.errors import UserError
 from core.files import open_regular
 from core.randomness import Stream, numpy_generator
+from data.layout import ROBOT, check_root
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders, numbered_images
 from data.store.picture_files import PictureFiles
@@ -53,8 +54,7 @@ class Sequences:
 
 def sequence_folders(root: Path, split: str) -> list[Path]:
     """List `split/traj_A_to_B/N` in the order of A, B and N. Raises UserError where none is."""
-    if not root.is_dir():
-        raise UserError(f"--DR {root}: no such folder")
+    check_root(root, ROBOT)
     parent = root / split
     if not parent.is_dir():
         raise UserError(f"no folder {parent}: check --DR (layout in docs/robot.md)")

@@ -296,7 +296,11 @@ class Player {
     const metric = byId("metric").value;
     const holder = byId("curve");
     const { frames, given } = this.sequence;
-    const box = { left: 38, right: 8, top: 10, bottom: 22, width: holder.clientWidth || 600, height: 190 };
+    const scored = this.sequence.runs.some((run) => Object.keys(run.scores).length);
+    const height = scored ? 190 : 44; // with no scores, a ruler to move along
+    const box = { left: scored ? 38 : 8, right: 8, top: 10, bottom: 22, width: holder.clientWidth || 600, height };
+    holder.classList.toggle("bare", !scored);
+    byId("metric").closest("label").hidden = !scored;
     this.x = (frame) => box.left + (frame / Math.max(1, frames - 1)) * (box.width - box.left - box.right);
     this.frameAt = (x) => ((x - box.left) / (box.width - box.left - box.right)) * (frames - 1);
 

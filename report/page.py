@@ -18,6 +18,7 @@ import numpy as np
 from core.files import atomic_write
 from report import style
 from report.codec import pack_all
+from report.leaderboard import as_html, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
 from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
 from report.runs import Record, differing_settings
@@ -39,6 +40,7 @@ CAPTIONS = {
         "Rolled out from frame 0 as in a test. Large dots: the best epoch.",
     ),
 }
+SHORT = {"psnr": "PSNR, dB", "ssim": "SSIM"}  # over a column of scores
 # The figures' colors in the page are its own, so that they follow light and dark.
 THEMED = {
     **{color.lower(): f"var(--c{k})" for k, color in enumerate(style.COLORS)},
@@ -55,7 +57,10 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     parts = {
         "title": html.escape(title),
         "lede": html.escape(_lede(records)),
-        "sections": _scores(rollouts) + _figures(figures) + _settings(records),
+        "sections": _scores(rollouts)
+        + as_html(standings(records))
+        + _figures(figures, len(rollouts))
+        + _settings(records),
         "footer": "PSNR of a frame: 10·log₁₀(255²/MSE), capped at 100 dB; SSIM after Wang et al. "
         "2004. Curves and tables start with the first predicted frame.",
         "css": _file("page.css").replace("{{ramp}}", ", ".join(f"rgb{c}" for c in error_ramp())),
@@ -93,14 +98,18 @@ def _file(name: str) -> str:
 
 
 def _lede(records: Sequence[Record]) -> str:
-    trained = sum(bool(record.log) for record in records)
+    """Return in words what the page shows, and of which runs: not all may be rolled out."""
+    trained = [record.label for record in records if record.log]
+    tested = [record.label for record in records if record.rollouts]
     sequences = len(by_sequence({r.label: r.rollouts for r in records}))
-    words = []
+    parts = []
     if trained:
-        words.append(f"{trained} training run{'s' * (trained > 1)}")
+        parts.append(f"{len(trained)} training run{'s' * (len(trained) > 1)}")
     if sequences:
-        words.append(f"{sequences} sequence{'s' * (sequences > 1)} rolled out")
-    return f"{', '.join(words)}: {', '.join(record.label for record in records)}"
+        parts.append(f"{sequences} sequence{'s' * (sequences > 1)} rolled out")
+    if not trained or not sequences or trained == tested:
+        return f"{', '.join(parts)}: {', '.join(record.label for record in records)}"
+    return f"{parts[0]}: {', '.join(trained)}; {parts[1]} by {', '.join(tested)}"
 
 
 # ----------------------------------------------------------------------- player
@@ -207,15 +216,18 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
             best = max((means[key] or 0 for key in predicted), default=0)
             for key, mean in means.items():
                 mark = ' class="best"' if compared and mean == best and key in predicted else ""
-                cells.append(f"<td{mark}>{'–' if mean is None else f'{mean:.{digits}f}'}</td>")
-        rows.append(f"<tr><td>{html.escape(sequence)}</td>{''.join(cells)}</tr>")
+                head = html.escape(f"{columns[key]}, {SHORT[metric]}")  # beside it on a phone
+                number = "–" if mean is None else f"{mean:.{digits}f}"
+                cells.append(f'<td{mark} data-head="{head}">{number}</td>')
+        first = f'<td data-head="Sequence">{html.escape(sequence)}</td>'
+        rows.append(f"<tr>{first}{''.join(cells)}</tr>")
     heads = "".join(
         f"<th>{html.escape(name)}<br>{unit}</th>"
-        for unit in ("PSNR, dB", "SSIM")
+        for unit in SHORT.values()
         for name in columns.values()
     )
     return (
-        '<section class="card"><h2>Scores</h2><div class="scroll"><table><thead><tr>'
+        '<section class="card"><h2>Scores</h2><div class="scroll"><table class="scores"><thead><tr>'
         f"<th>Sequence</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
@@ -225,12 +237,15 @@ def _mean(rollout: Rollout | None, metric: str, name: str) -> float | None:
     return None if values is None or np.isnan(values).all() else float(np.nanmean(values))
 
 
-def _figures(figures: dict[str, str]) -> str:
+def _figures(figures: dict[str, str], rolled_out: int) -> str:
+    """Return the figures, which of one run alone do not speak of several."""
     if not figures:
         return ""
     shown = []
     for name, svg in figures.items():
         title, words = CAPTIONS.get(name, (f"Sequence {name.removeprefix('strip_')}", ""))
+        if rolled_out == 1:
+            words = words.replace(" of each run", "")
         svg = svg[svg.index("<svg") :]
         svg = re.sub(
             r"(fill|stroke): (#\w{6})",

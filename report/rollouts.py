@@ -171,6 +171,7 @@ def read_rollout(path: Path) -> Rollout:
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+        MemoryError,  # an array that claims more than it holds
     ) as error:
         raise UserError(f"{path}: not a rollout of the Tester ({error}); test again") from None
     return rollout

@@ -34,6 +34,8 @@ TEST_FLAGS: FlagTable = {
     "testing": [
         Flag("--GT", path_text, None, "true test frames, K/N.png (default: test/test_gt if there)",
              Scope.PLACE, metavar="DIR"),
+        Flag("--check", path_text, None, "look a submission.csv over before it is uploaded, and "
+             "stop: rows, ids, range, sequences, against the data", Scope.PLACE, metavar="FILE"),
         Flag("--export_lab", path_text, None, "write the checkpoint as the lab's code loads it",
              Scope.PLACE, metavar="FILE"),
     ]

@@ -21,6 +21,7 @@ from settings.flag_types import (
     renamed,
     thread_count,
 )
+from settings.help import OF_A_TEST, TESTER_EXAMPLES, TRAINER_EXAMPLES, preset_help
 from settings.models import MODELS
 from settings.parsing import MARK, SWITCH, Flag, FlagParser, FlagTable, Scope
 
@@ -54,6 +55,9 @@ RUN_FLAGS = [
          "fp32. auto: bf16 where the hardware has it"),
     Flag("--compile", ["auto", "on", "off"], "auto", "compile the networks with torch.compile; "
          "auto: on CUDA, where it pays", PLACE),
+    Flag("--threads", number(int, 1, 1024), None, "CPU threads (default: one per core; fewer where "
+         "other work on the cores makes that clearly quicker; a resumed run has as many as before)",
+         PLACE),
     Flag("--gpu", int, None, "accepted and ignored, as in the lab; see --device", PLACE),
     Flag("--cuda", MARK, False, "accepted and ignored, as in the lab; see --device", PLACE),
 ]
@@ -127,6 +131,8 @@ TRAINER_FLAGS: FlagTable = {
         Flag("--warm_start", path_text, None, "start from the weights of this checkpoint alone",
              START, metavar="CKPT"),
         Flag("--test", MARK, False, "validate --ckpt_path and stop", PLACE),
+        Flag("--dry_run", MARK, False, "say what would be trained, time some steps and stop; "
+             "nothing is written but the cache of decoded frames", PLACE),
     ],
     "logging": [
         Flag("--wandb --use_wandb", MARK, False, "log to Weights & Biases", PLACE),
@@ -161,11 +167,15 @@ def trainer_parser() -> FlagParser:
     for spec in MODELS.values():
         parser.add(spec.flags, spec.name)
     parser.add(TRAINER_FLAGS)
+    parser.epilog = TRAINER_EXAMPLES + preset_help(parser.defaults)
     return parser
 
 
 def tester_parser() -> FlagParser:
-    """Return the parser of Tester.py, which takes every flag of the Trainer as well."""
+    """Return the parser of Tester.py, which takes every flag of the Trainer as well.
+
+    Its help shows those that matter to a test.
+    """
     parser = _parser(
         "Roll a checkpoint out: GIFs, submission.csv and, where the truth is known, scores."
     )
@@ -173,7 +183,10 @@ def tester_parser() -> FlagParser:
     for spec in MODELS.values():
         parser.add(spec.flags, spec.name)
         parser.add(spec.test_flags, spec.name)
+    own = parser.under("testing")
     parser.add(TRAINER_FLAGS)
+    parser.hide_all_but([*OF_A_TEST, *own])
+    parser.epilog = TESTER_EXAMPLES
     return parser
 
 

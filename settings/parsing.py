@@ -1,10 +1,11 @@
 """A flag as it is declared: what argparse takes, its models, and what it decides about."""
 
 import argparse
+import difflib
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Scope(Enum):
@@ -78,6 +79,26 @@ class FlagParser(ArgumentParser):
                 if model is not None:
                     self.model_of[action.dest] = model
 
+    def under(self, title: str) -> list[str]:
+        """Return the settings whose flags stand under a title of the help."""
+        return [action.dest for action in self._titled[title]._group_actions]
+
+    def hide_all_but(self, names: Collection[str]) -> None:
+        """Leave out of the help what is not named; it is accepted all the same."""
+        for action in self.flags:
+            if action.dest not in names:
+                action.help = argparse.SUPPRESS
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; for an unknown flag name the one that was meant."""
+        known = [s for action in self._actions for s in action.option_strings]
+        for word in message.partition("unrecognized arguments: ")[2].split():
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.75)
+            if word.startswith("--") and near:
+                message += f"; did you mean {near[0]}?"
+                break
+        super().error(message)
+
     @property
     def flags(self) -> list[argparse.Action]:
         """Every flag but --help, in the order of declaration."""
@@ -98,8 +119,11 @@ class FlagParser(ArgumentParser):
         return [name for name, scope in self.scopes.items() if has(scope)]
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Adds the default to the help of a flag that has one to speak of."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to the help of a flag that has one to speak of.
+
+    Descriptions keep their lines.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str:
         unspoken = action.default is None or isinstance(action.default, bool)

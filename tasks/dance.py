@@ -89,6 +89,14 @@ class DanceTask(Task):
             if "nearest pose" in found
         }
 
+    def overview(self, data: DanceWindows) -> dict[str, str]:
+        recordings = data.recordings_in(0)
+        length, pieces = self.settings.train_vi_len, len(recordings)
+        return {
+            "windows": f"{data.windows_in(0):,} of {length} frames an epoch, in {pieces} "
+            f"recording{'s' * (pieces > 1)} of {sum(b - a for a, b in recordings):,} frames"
+        }
+
     # -------------------------------------------------------------------- test
 
     def test(self, checkpoint: Checkpoint, compute: Compute) -> None:

@@ -60,6 +60,13 @@ class RobotTask(Task):
             print(f"baselines on {name}: copying the last context frame {copied:.2f} dB")
         return {}
 
+    def overview(self, data: RobotWindows) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "windows": f"{settings.n_past} context frames and {settings.n_future} to predict, of "
+            f"{len(data.sequences):,} sequences"
+        }
+
     # -------------------------------------------------------------------- test
 
     def test(self, checkpoint: Checkpoint, compute: Compute) -> None:

@@ -18,7 +18,12 @@ from core.randomness import Stream, normal
 from data.types import Clip, to_float
 from engine.contract import Model
 
+Watch = Callable[[str, int, int], None]  # told what is done: so many of so many
 CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bounds the memory
+
+
+def unwatched(what: str, done: int, of: int) -> None:
+    """Watch nothing."""
 
 
 @torch.inference_mode()
@@ -32,6 +37,7 @@ def rollout(
     seed: int = 0,
     draws: Sequence[tuple[int, ...]] | None = None,
     posterior: bool = False,
+    watch: Watch = unwatched,
 ) -> list[Tensor]:
     """Predict every clip from its context frames and its conditions, all clips as one batch.
 
@@ -39,16 +45,16 @@ def rollout(
     clips have as many. z `sample` samples the latent of frame t of clip k from the prior, with
     noise that is a function of (seed, *draws[k], t), scaled by temperature; draws[k] is (k,) where
     not given. z `mean` takes the prior's mean. posterior: sample every latent from the posterior
-    of the true frame instead, an oracle and no prediction. The model keeps its mode: call `eval()`
-    before.
+    of the true frame instead, an oracle and no prediction. watch hears of every frame. The model
+    keeps its mode: call `eval()` before.
     """
     noise = PriorNoise(
         z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
     )
     if compute.device.type == "cuda":
         with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
-            return _rollout(model, clips, compute, noise, posterior)
-    return _rollout(model, clips, compute, noise, posterior)
+            return _rollout(model, clips, compute, noise, posterior, watch)
+    return _rollout(model, clips, compute, noise, posterior, watch)
 
 
 def rollout_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
@@ -65,7 +71,12 @@ def rollout_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]
 
 
 def _rollout(
-    model: Model, clips: Sequence[Clip], compute: Compute, noise_of: "PriorNoise", posterior: bool
+    model: Model,
+    clips: Sequence[Clip],
+    compute: Compute,
+    noise_of: "PriorNoise",
+    posterior: bool,
+    watch: Watch,
 ) -> list[Tensor]:
     device, n_past = compute.device, clips[0].n_past
     longest = max(len(clip) for clip in clips)
@@ -93,6 +104,7 @@ def _rollout(
                 frame = stepper.step(features[:, i], noise[:, i], truth)
                 if t >= n_past:
                     predicted[t] = to_uint8(frame)
+                    watch("frame", t + 1, longest)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
 

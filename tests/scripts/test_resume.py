@@ -140,7 +140,7 @@ def test_a_second_signal_ends_at_once_with_nothing_torn(dance_root, tmp_path):
     flags = f"--DR {dance_root} --save_root {tmp_path / 'run'} {RUN} --num_epoch 1000"
     output = tmp_path / "output"
     process = start_training(f"{flags} {SAVING_ALL_THE_TIME}", output)
-    wait_for_output(output, "epoch 2/1000")
+    wait_for_output(output, "epoch 1/999")
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_the_next_start_goes_on(
     flags = f"--DR {dance_root} --save_root {folder} {RUN}"
     output = tmp_path / "output"
     process = start_training(flags, output)
-    wait_for_output(output, "epoch 2/3")
+    wait_for_output(output, "epoch 1/2")
     process.terminate()
     process.join(60)
     before = (folder / "last.ckpt").read_bytes()

@@ -69,7 +69,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(trained, robot_root, tmp_path)
     folder, output = tmp_path / "run", tmp_path / "out"
     flags = f"--DR {robot_root} --save_root {folder} {TINY_ROBOT} --prior learned"
     process = start_training(f"{flags} --save_every_minutes 0.00001", output)
-    wait_for_output(output, "epoch 1/2")
+    wait_for_output(output, "epoch 0/1")
     process.kill()
     process.join(60)
     code, said = train(flags, output)

@@ -41,7 +41,8 @@ RECIPE_OF_THE_ROBOT = {
     *("posterior_rnn_layers", "predictor_rnn_layers", "prior", "condition", "last_frame_skip"),
     "val_sequences",
 }
-SINCE = {"video": Scope.PLACE, "export_safetensors": Scope.PLACE}  # flags that there were not
+# Flags that there were not:
+SINCE = dict.fromkeys(("video", "export_safetensors", "threads", "dry_run", "check"), Scope.PLACE)
 
 
 def now(names: set[str]) -> set[str]:
