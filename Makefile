@@ -1,27 +1,32 @@
-# make demo   set up, draw demo data, train a few minutes, roll the test out
-# make demo-robot   the same for the robot model: draw, train, sample, score
+# make demo   set up, make demo data, train a few minutes, roll the test out
+# make demo-robot   the same for the robot model: make data, train, sample, score
 # make test   set up, check style, run the tests
-# make study  set up, draw demo data, train the four runs of the lab report small, compare them
-# make pictures  the README's pictures of the player and the scores, from the demo; needs chromium
-# Variables: PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), STUDY (of the study), VENV.
+# make play   set up and play a small pretrained model in the browser; MODEL=robot for the arm
+# make pretrained   train both models of pretrained/ anew, on the demo's data
+# make sweep  set up, make demo data, train the report's four runs small, compare them
+# make pictures  the README's pictures: the page that is played, report and scores; needs chromium
+# Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders
+# of the demos), SWEEP (of the sweep), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
 ROBOT ?= runs/robot
-STUDY ?= runs/study
+SWEEP ?= runs/sweep
+PRETRAINED ?= runs/pretrained
+MODEL ?= dance
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-robot test study pictures install clean
+.PHONY: play pretrained demo demo-robot test sweep study pictures install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
-	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --mirror 0 \
+	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --flip_prob 0 \
 		--per_val 4
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo
-	@echo "Open $(DEMO)/report/report.html in a browser to play the roll-outs"
+	@echo "Open $(DEMO)/report/report.html in a browser to play the rollouts"
 
 demo-robot: install
 	$(BIN)/python -m demo.robot --out $(ROBOT)/data
@@ -31,14 +36,36 @@ demo-robot: install
 	@echo
 	@echo "Open $(ROBOT)/results/report.html in a browser to play truth, posterior, best and random samples"
 
-study: install
-	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \
+play: install
+	$(BIN)/python Player.py --ckpt_path pretrained/$(MODEL).safetensors
+
+# What pretrained/README.md tells of: 8 minutes, then 700 steps in about 5, and the scores.
+pretrained: install
+	$(BIN)/python -m demo.dance --out $(PRETRAINED)/dance-data
+	$(BIN)/python Trainer.py --DR $(PRETRAINED)/dance-data --save_root $(PRETRAINED)/dance \
+		--preset quick --minutes 8 --flip_prob 0
+	$(BIN)/python -m demo.robot --out $(PRETRAINED)/robot-data
+	$(BIN)/python Trainer.py --model svg --DR $(PRETRAINED)/robot-data \
+		--save_root $(PRETRAINED)/robot --preset quick --num_epoch 20 --epoch_size 35 \
+		--vgg_width 8 --rnn_size 72
+	for model in dance robot; do \
+		$(BIN)/python Tester.py --ckpt_path $(PRETRAINED)/$$model \
+			--export_safetensors pretrained/$$model.safetensors --overwrite \
+		&& $(BIN)/python Tester.py --ckpt_path pretrained/$$model.safetensors \
+			--DR $(PRETRAINED)/$$model-data --save_root $(PRETRAINED)/$$model-results \
+			--overwrite --precision fp32 || exit; \
+	done
+
+study: sweep # its former name
+
+sweep: install
+	$(BIN)/python -m demo.dance --out $(SWEEP)/data --train_frames 600 --test_sequences 2 \
 		--sequence_length 200
-	$(BIN)/python Reporter.py --study --DR $(STUDY)/data --out $(STUDY)/report -- \
-		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch 2 --batch_size 4 --lr 2e-3 \
+	$(BIN)/python Reporter.py --sweep --DR $(SWEEP)/data --out $(SWEEP)/report -- \
+		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch_size 2 --batch_size 4 --lr 2e-3 \
 		--num_epoch 40 --per_val 4 --per_save 40
 	@echo
-	@echo "Open $(STUDY)/report/report.html in a browser"
+	@echo "Open $(SWEEP)/report/report.html in a browser"
 
 pictures: install
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --sequences 0 --out $(DEMO)/pictures
@@ -46,6 +73,7 @@ pictures: install
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,735 \
 		--virtual-time-budget=10000 --screenshot=$(CURDIR)/docs/player.png \
 		"file://$(abspath $(DEMO))/report/report.html#sequence=2&frame=310"
+	$(BIN)/python -m benchmarks.play --picture docs/play.png
 
 test: install
 	$(BIN)/ruff check .
@@ -64,4 +92,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(ROBOT) $(STUDY)
+	rm -rf $(VENV) $(DEMO) $(ROBOT) $(SWEEP) $(PRETRAINED)

@@ -1,5 +1,9 @@
 """Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
 
+import core.waiting  # noqa: F401, before torch
+
+# isort: split
+
 from argparse import Namespace
 from functools import cached_property
 from pathlib import Path

@@ -8,7 +8,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from core.errors import UserError, exit_on_user_error
+from core.errors import UserError, exit_on_user_error, why
 from core.files import atomic_write
 from data.dance_files import paired, split_folders
 from data.store.picture_files import PictureFiles
@@ -70,7 +70,7 @@ def main() -> None:
             if (root / "test").is_dir():
                 copy(root / "test", out / "test")
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror or error} ({error.filename})") from None
+        raise UserError(f"--out {out}: {why(error)}") from None
 
 
 def prepare_split(root: Path, out: Path, split: str, args: argparse.Namespace) -> None:

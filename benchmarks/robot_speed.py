@@ -1,9 +1,9 @@
 """Speed of the robot model's training and sampling: `python -m benchmarks.robot_speed`.
 
-Every row is a ratio to the plain reference (tests/robot_reference.py: float32, one step of a window
-after the other, both frames encoded at every step) in the same run. The ways take turns, so that
-other work on the machine meets all of them; of each the best turn counts. On a CPU the time is
-that of the process, which other work disturbs less than the clock on the wall.
+Every row is a ratio to the plain reference (tests/support/robot_reference.py: float32, one step of
+a window after the other, both frames encoded at every step) in the same run. The ways take turns,
+so that other work on the machine meets all of them; of each the best turn counts. On a CPU the time
+is that of the process, which other work disturbs less than the clock on the wall.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from engine.training.run import Run
 from modules.svg import SVG, SVGConfig
 from settings.flags import trainer_parser
 from settings.resolve import make_settings
-from tests import robot_reference as reference
+from tests.support import robot_reference as reference
 
 
 def settings_of(preset: str, batch: int):
@@ -71,7 +71,7 @@ def plain_training(settings, device: torch.device, forced: bool) -> Callable[[],
 
 
 def sampling(settings, compute: Compute, samples: int) -> Callable[[], None]:
-    """Return a roll-out of many samples of a sequence as one batch."""
+    """Return a rollout of many samples of a sequence as one batch."""
     model = compute.prepare(SVG(SVGConfig.from_settings(settings))).eval()
     T = settings.n_eval
     clip = Clip("0", torch.randint(0, 256, (T, 3, 64, 64)).byte(), torch.randn(T, 7), 2)
@@ -80,7 +80,7 @@ def sampling(settings, compute: Compute, samples: int) -> Callable[[], None]:
 
 
 def plain_sampling(settings, device: torch.device, samples: int) -> Callable[[], None]:
-    """Return the obvious roll-outs, one sample after the other."""
+    """Return the obvious rollouts, one sample after the other."""
     model = SVG(SVGConfig.from_settings(settings)).to(device).eval()
     T = settings.n_eval
     frames, conditions = torch.rand(T, 3, 64, 64, device=device), torch.randn(T, 7, device=device)

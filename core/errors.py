@@ -14,6 +14,13 @@ class UserError(Exception):
     """Bad input. The message names the file or flag and the way out."""
 
 
+def why(error: OSError) -> str:
+    """Return what the system says, with the file if it names one; NumPy's errors have neither."""
+    if not error.strerror:
+        return str(error) or type(error).__name__
+    return f"{error.strerror} ({os.fsdecode(error.filename)})" if error.filename else error.strerror
+
+
 def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
     """Decorate the `main` of a script: a UserError ends it with exit code 2, no traceback.
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from core.errors import why
+
 _LEFTOVER = re.compile(r"\..+\.\d+-\d+(\.link)?\.tmp")  # what `atomic_write` calls its own
 
 
@@ -103,5 +105,4 @@ def warn_on_write_error(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        print(f"{what} could not be written: {error.strerror}{place}; going on", file=sys.stderr)
+        print(f"{what} could not be written: {why(error)}; going on", file=sys.stderr)

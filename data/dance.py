@@ -15,10 +15,11 @@ from core import distributed
 from core.errors import UserError
 from data.augmentation import Augmentation
 from data.dance_files import Split, list_split, read_cuts
+from data.layout import DANCE, check_root
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
-from data.store.remote import as_path
+from data.store.remote import RemotePath, as_path
 from data.store.shards import spread
 from data.types import Batch, Clip
 from data.windows import (
@@ -40,7 +41,10 @@ class DanceData:
 
     def __init__(self, settings):
         self.settings = settings
-        self.root = as_path(settings.DR)
+
+    @cached_property
+    def root(self) -> Path | RemotePath:
+        return as_path(self.settings.DR)
 
     @cached_property
     def train(self) -> Split:
@@ -53,10 +57,6 @@ class DanceData:
     @cached_property
     def cuts(self) -> list[int]:
         return read_cuts(self.root)
-
-    def training_windows(self, device: torch.device) -> "DanceWindows":
-        """Return what to train on."""
-        return DanceWindows(self.settings, device, self)
 
     def digest(self) -> str:
         """Return what tells one training set from another: a digest of names, sizes and cuts."""
@@ -104,8 +104,7 @@ class DanceData:
         (that of the first frame may be missing). A sequence without its folder is left unscored.
         """
         settings = self.settings
-        if not self.root.is_dir():
-            raise UserError(f"--DR {settings.DR}: no such folder")
+        check_root(self.root, DANCE)
         test = self.root / "test"
         truth = as_path(settings.GT) if settings.GT else test / "test_gt"
         if settings.GT and not truth.is_dir():

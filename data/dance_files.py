@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from data.layout import DANCE, check_root
 from data.placement import frames_of
 from data.store.picture_files import Pictures
 from data.store.prepared import open_pictures
@@ -35,8 +36,7 @@ class Split:
 
 def list_split(root: Path | RemotePath, name: str) -> Split:
     """List `train` or `val`. Raises UserError for a frame without its pose image."""
-    if not root.is_dir():
-        raise UserError(f"--DR {root}: no such folder")
+    check_root(root, DANCE)
     return paired(*(open_pictures(folder) for folder in split_folders(root, name)))
 
 

@@ -1,7 +1,37 @@
-"""What the colors of the pose images mean: which side of the body a limb is on."""
+"""The colors of pose images: of every limb, and what they say of the sides of the body.
+
+The one table of them: the demo draws with it, the player draws and shows it, and the augmentation
+swaps the sides by its hues.
+"""
 
 import torch
 from torch import Tensor
+
+# From joint to joint, and the color between them.
+LIMBS = (
+    ("neck", "mid_hip", (120, 90, 255)),
+    ("neck", "shoulder_right", (130, 110, 255)),
+    ("shoulder_right", "elbow_right", (70, 90, 255)),
+    ("elbow_right", "wrist_right", (60, 130, 255)),
+    ("wrist_right", "hand_right", (90, 110, 110)),
+    ("neck", "shoulder_left", (90, 170, 255)),
+    ("shoulder_left", "elbow_left", (40, 200, 255)),
+    ("elbow_left", "wrist_left", (30, 230, 255)),
+    ("wrist_left", "hand_left", (90, 150, 120)),
+    ("mid_hip", "hip_right", (60, 220, 170)),
+    ("hip_right", "knee_right", (60, 235, 150)),
+    ("knee_right", "ankle_right", (50, 235, 100)),
+    ("ankle_right", "toe_right", (40, 225, 40)),
+    ("mid_hip", "hip_left", (230, 140, 150)),
+    ("hip_left", "knee_left", (250, 140, 120)),
+    ("knee_left", "ankle_left", (255, 160, 100)),
+    ("ankle_left", "toe_left", (255, 200, 40)),
+)
+FACE_LIMBS = {
+    "right": (("nose", "eye_right", (190, 60, 200)), ("eye_right", "ear_right", (150, 50, 200))),
+    "left": (("nose", "eye_left", (250, 90, 220)), ("eye_left", "ear_left", (255, 140, 200))),
+}
+NOSE_LIMB = ("neck", "nose", (140, 60, 170))
 
 # Hues in degrees, as the pose images of the lab and of the demo have them (docs/lab.md): the right
 # leg goes from turquoise at the hip over green to yellow-green at the toes, the left one from pink

@@ -6,9 +6,7 @@ The condition of frame t is row t − 1 of both CSVs: the command that leads fro
 frame t, and where the arm was when it was given. Frame 0 has none: its condition is zeros.
 """
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from core import distributed
 from core.errors import UserError
 from core.files import open_regular
 from core.randomness import Stream, numpy_generator
+from data.layout import ROBOT, check_root
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders, numbered_images
 from data.store.picture_files import PictureFiles
@@ -55,8 +54,7 @@ class Sequences:
 
 def sequence_folders(root: Path, split: str) -> list[Path]:
     """List `split/traj_A_to_B/N` in the order of A, B and N. Raises UserError where none is."""
-    if not root.is_dir():
-        raise UserError(f"--DR {root}: no such folder")
+    check_root(root, ROBOT)
     parent = root / split
     if not parent.is_dir():
         raise UserError(f"no folder {parent}: check --DR (layout in docs/robot.md)")
@@ -131,21 +129,19 @@ def _read_bytes(path: Path) -> bytes:
 
 def _numbers_of(table: bytes, path: Path, columns: int) -> np.ndarray:
     """Parse a CSV of finite numbers without a header: (rows, columns) float64."""
+    if not table.strip():
+        return np.empty((0, columns))
     try:
-        lines = io.StringIO(table.decode(), newline="")
-        rows = [row for row in csv.reader(lines) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = table.decode().splitlines()
+        values = np.loadtxt(lines, delimiter=",", quotechar='"', comments=None, ndmin=2)
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    for number, row in enumerate(rows, 1):
-        if len(row) != columns:
-            raise UserError(f"{path}, row {number}: {len(row)} columns instead of {columns}")
-    try:
-        values = np.array(rows, dtype=np.float64).reshape(len(rows), columns)
     except ValueError as error:
         raise UserError(f"{path}: not a table of numbers without a header ({error})") from None
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0]) + 1
-        raise UserError(f"{path}, row {row}: not a finite number")
+    if values.shape[1] != columns:
+        raise UserError(f"{path}: {values.shape[1]} columns instead of {columns}")
+    if len(rows := np.flatnonzero(~np.isfinite(values).all(axis=1))):
+        raise UserError(f"{path}, row {rows[0] + 1}: not a finite number")
     return values
 
 
@@ -178,10 +174,6 @@ class RobotData:
         if split not in self._splits:
             self._splits[split] = read_sequences(Path(self.settings.DR), split)
         return self._splits[split]
-
-    def training_windows(self, device: torch.device) -> "RobotWindows":
-        """Return what to train on."""
-        return RobotWindows(self.settings, device, self)
 
     def digest(self) -> str:
         """Return what tells one training set from another: a digest of its sequences and CSVs."""

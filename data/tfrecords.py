@@ -12,19 +12,19 @@ import shutil
 import struct
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from crc32c import crc32c
+from google.protobuf.message import DecodeError
 from PIL import Image
+from tfrecord.example_pb2 import Example
 
 from core.errors import UserError, exit_on_user_error
 
 SIDE = 64  # pixels of a frame, both ways
 VALIDATE = 256  # sequences of the training split put aside, as many as the test split has
-
-# ---------------------------------------------------------------- the record file
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -57,133 +57,23 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def crc32c(data: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of some bytes.
-
-    The CRC is linear in its data but for where it starts, so blocks are taken side by side and
-    joined by what zeros of a block's length would make of the value before.
-    """
-    table = _crc_table()
-    block = max(1, int(len(data) ** 0.5))
-    whole = len(data) - len(data) % block
-    value = 0xFFFFFFFF
-    if whole:
-        joins = _after_zeros(block)
-        columns = np.frombuffer(data, np.uint8, whole).reshape(-1, block).T
-        values = np.zeros(columns.shape[1], np.uint32)
-        for column in columns:
-            values = table[(values ^ column) & 0xFF] ^ (values >> 8)
-        for block_value in values.tolist():
-            value = (
-                joins[0][value & 0xFF]
-                ^ joins[1][value >> 8 & 0xFF]
-                ^ joins[2][value >> 16 & 0xFF]
-                ^ joins[3][value >> 24]
-                ^ block_value
-            )
-    for byte in data[whole:]:
-        value = int(table[(value ^ byte) & 0xFF]) ^ (value >> 8)
-    return value ^ 0xFFFFFFFF
-
-
-@lru_cache
-def _crc_table() -> np.ndarray:
-    """The CRC of every byte, (256,) uint32; the polynomial is 0x1EDC6F41, lowest bit first."""
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, table >> 1 ^ 0x82F63B78, table >> 1).astype(np.uint32)
-    return table
-
-
-@lru_cache
-def _after_zeros(length: int) -> list[list[int]]:
-    """What so many zero bytes make of a value whose byte 0, 1, 2 or 3 alone is set: 4 × 256."""
-    table = _crc_table()
-    values = np.arange(256, dtype=np.uint32) << np.array([[0], [8], [16], [24]], np.uint32)
-    for _ in range(length):
-        values = table[values & 0xFF] ^ (values >> 8)
-    return values.tolist()
-
-
-# -------------------------------------------------------------- protocol buffers
-
-
-def read_fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """Yield (number, value) of every field of a protobuf message, in its wire format.
-
-    Values are bytes, or the integer of a varint. Raises ValueError where it is none.
-    """
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-        else:
-            size = {1: 8, 5: 4}.get(kind)
-            if kind == 2:
-                size, at = _varint(message, at)
-            if size is None or at + size > len(message):
-                raise ValueError("not a protobuf message")
-            value, at = message[at : at + size], at + size
-        yield number, value
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Read seven bits a byte, lowest first; return the number and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            break
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("not a protobuf message")
-
-
-def read_example(record: bytes) -> dict[str, bytes | np.ndarray]:
-    """Return the features of a tf.Example by name: bytes, or float32 values.
-
-    Example { Features features = 1 }, Features { map<string, Feature> feature = 1 },
-    Feature { BytesList = 1 or FloatList = 2 }, each list with `value` = 1. Integers are left out.
-    """
-    features: dict[str, bytes | np.ndarray] = {}
-    for features_number, body in read_fields(record):
-        for number, entry in read_fields(body) if features_number == 1 else ():
-            if number != 1:
-                continue
-            parts = dict(read_fields(entry))
-            for kind, values in read_fields(parts[2]):
-                content = [value for field, value in read_fields(values) if field == 1]
-                if kind == 1 and content:
-                    features[parts[1].decode()] = content[0]
-                elif kind == 2:  # packed: all in one, or not: four bytes each
-                    features[parts[1].decode()] = np.frombuffer(b"".join(content), "<f4")
-    return features
-
-
-# -------------------------------------------------------------------- sequences
-
-
 def read_sequence(record: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return frames (T, 64, 64, 3) uint8, actions (T, 4) and positions (T, 3) of a record.
 
     Raises ValueError saying what is missing or of the wrong size.
     """
-    features = read_example(record)
+    features = Example.FromString(record).features.feature
     frames, actions, positions = [], [], []
     while (name := f"{len(frames)}/image_aux1/encoded") in features:
-        step = len(frames)
-        if len(features[name]) != SIDE * SIDE * 3:
-            raise ValueError(f"{name} has {len(features[name])} bytes, not those of 64x64 RGB")
-        frames.append(np.frombuffer(features[name], np.uint8).reshape(SIDE, SIDE, 3))
+        step, picture = len(frames), b"".join(features[name].bytes_list.value)
+        if len(picture) != SIDE * SIDE * 3:
+            raise ValueError(f"{name} has {len(picture)} bytes, not those of 64x64 RGB")
+        frames.append(np.frombuffer(picture, np.uint8).reshape(SIDE, SIDE, 3))
         for part, rows, columns in (("action", actions, 4), ("endeffector_pos", positions, 3)):
-            row = features.get(f"{step}/{part}", ())
+            row = features[f"{step}/{part}"].float_list.value
             if len(row) != columns:
                 raise ValueError(f"{step}/{part} has {len(row)} numbers instead of {columns}")
-            rows.append(row)
+            rows.append(np.array(row, np.float32))
     if not frames:
         raise ValueError("no 0/image_aux1/encoded: not a sequence of BAIR robot pushing")
     return np.stack(frames), np.stack(actions), np.stack(positions)
@@ -216,7 +106,7 @@ def convert_file(path: Path, out: Path, last_in: str, put_aside: int) -> int:
             continue
         try:
             write_sequence(folder, read_sequence(record))
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, DecodeError) as error:
             raise UserError(f"{path}, record {number}: {error}") from None
     return len(records)
 

@@ -7,19 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
+from data.pose.skeleton import JOINT, JOINTS, SIDES
 from demo.clothes import FRAMES, MATERIALS, Surface, colors
 from demo.scene import (
-    EYE_HEIGHT,
-    FOCAL,
-    HEIGHT,
-    HORIZON,
     SAMPLES,
-    WIDTH,
     rays,
     shrink,
     studio_with_shadow,
 )
-from demo.skeleton import JOINT, JOINTS, SIDES
 
 LANDMARKS = ("crown", "chin", "throat", "chest_right", "chest_left", "belly")
 POINT = JOINT | {name: len(JOINTS) + index for index, name in enumerate(LANDMARKS)}

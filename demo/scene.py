@@ -1,16 +1,13 @@
-"""The fixed studio: camera, light, wall, floor and the shadow on it."""
+"""The fixed studio before the camera: light, wall, floor and the shadow on it."""
 
 from functools import lru_cache
 
 import numpy as np
 
-from demo.skeleton import JOINT
+from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
+from data.pose.skeleton import JOINT
 
-WIDTH, HEIGHT = 128, 64  # picture, pixels
 SAMPLES = 3  # rays a pixel, each way
-FOCAL = 2.05 * HEIGHT  # pixels
-HORIZON = (0.5 * WIDTH, 0.41 * HEIGHT)  # the pixel straight ahead of the camera
-EYE_HEIGHT = 1.1  # meters
 WALL = 7.4  # meters from the camera
 
 LIGHT = np.array([-0.55, 0.72, -0.42], np.float32)  # towards the light: left, above, in front
@@ -23,14 +20,6 @@ SHADOW_CASTERS = [
         *("ankle_right", "ankle_left", "toe_right", "toe_left", "hand_right", "hand_left"),
     )
 ]
-
-
-def project(points):
-    """World points (..., 3) to picture places (..., 2), x to the right and y down, in pixels."""
-    x, y, z = np.moveaxis(points, -1, 0)
-    return np.stack(
-        [HORIZON[0] + FOCAL * x / z, HORIZON[1] - FOCAL * (y - EYE_HEIGHT) / z], axis=-1
-    )
 
 
 @lru_cache

@@ -1,5 +1,4 @@
-"""Everything around a model: settings, data cache, training, roll-out, checkpoints, outputs.
+"""Everything around a model that keeps `engine.contract`.
 
-Nothing here imports `modules`: the engine serves any model that keeps the contract of
-`engine.contract`. The scripts bring engine, data and model together.
+Evaluation, output, checkpoints and training; no model, no task and no layout of data is named here.
 """

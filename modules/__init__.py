@@ -1,4 +1,7 @@
-"""The networks. Imports run one way: layers, gaussian ← modules (the five networks) ← vae."""
+"""The networks and the two models, and nothing else: no settings, no data, no files.
+
+Imports run one way: layers, gaussian ← modules (the five networks) ← vae.
+"""
 
 from modules.modules import (
     Decoder_Fusion,

@@ -1,6 +1,6 @@
 """The two building blocks of the lab's networks: residual and depthwise-separable convolutions.
 
-Attribute names are part of the checkpoint format (spec lab4, "The five networks").
+Attribute names are part of the checkpoint format (docs/lab.md, "Networks").
 Shapes: B batch, C channels, H height, W width. Every block keeps H and W.
 """
 

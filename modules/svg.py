@@ -190,7 +190,7 @@ class SVG(nn.Module):
         return self._conditions(conditions)
 
     def initial_state(self, first_frames: Tensor) -> SVGState:
-        """Return the state before the first step from the known frames (B, 3, 64, 64)."""
+        """Return the state before the first step from context frames (B, 3, 64, 64)."""
         _, skips = self.encoder(first_frames)
         return self._initial_state(len(first_frames), self.decoder.skip_terms(skips))
 

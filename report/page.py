@@ -1,4 +1,4 @@
-"""The page: figures, tables and a player of roll-outs in one HTML file that needs no network.
+"""The page: figures, tables and a player of rollouts in one HTML file that needs no network.
 
 Text of users (names of runs, sequences, settings) is escaped here or set as text by page.js. The
 policy in the page lets the browser run the one script by its hash, and load nothing.
@@ -18,6 +18,7 @@ import numpy as np
 from core.files import atomic_write
 from report import style
 from report.codec import pack_all
+from report.leaderboard import as_html, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
 from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
 from report.runs import Record, differing_settings
@@ -26,7 +27,7 @@ MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
 CAPTIONS = {
     "samples": ("Samples by frame", "Means over the sequences, with their 95 % intervals."),
     "scores": ("PSNR and SSIM by frame", "Triangles: the weakest spots of each run."),
-    "drift": ("Drift", "Does a roll-out wear off? All sequences together."),
+    "drift": ("Drift", "Does a rollout drift? All sequences together."),
     "losses": ("Losses", "Means over the steps of each epoch."),
     "schedules": ("Schedules", "What the epochs were trained with."),
     "teacher_forcing": ("Teacher forcing and loss", ""),
@@ -39,6 +40,7 @@ CAPTIONS = {
         "Rolled out from frame 0 as in a test. Large dots: the best epoch.",
     ),
 }
+SHORT = {"psnr": "PSNR, dB", "ssim": "SSIM"}  # over a column of scores
 # The figures' colors in the page are its own, so that they follow light and dark.
 THEMED = {
     **{color.lower(): f"var(--c{k})" for k, color in enumerate(style.COLORS)},
@@ -55,7 +57,10 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     parts = {
         "title": html.escape(title),
         "lede": html.escape(_lede(records)),
-        "sections": _scores(rollouts) + _figures(figures) + _settings(records),
+        "sections": _scores(rollouts)
+        + as_html(standings(records))
+        + _figures(figures, len(rollouts))
+        + _settings(records),
         "footer": "PSNR of a frame: 10·log₁₀(255²/MSE), capped at 100 dB; SSIM after Wang et al. "
         "2004. Curves and tables start with the first predicted frame.",
         "css": _file("page.css").replace("{{ramp}}", ", ".join(f"rgb{c}" for c in error_ramp())),
@@ -66,7 +71,7 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     if rollouts:
         room = MAX_BYTES - sum(len(part.encode()) for part in parts.values())
         parts["data"], tolerance = _data(rollouts, room)
-        explained = "Frames are shown exactly as they were drawn."
+        explained = "Frames are shown exactly as they were predicted."
         if tolerance:
             explained = (
                 f"To keep this file small, colors may be off by {tolerance} of 255 gray levels; "
@@ -93,14 +98,18 @@ def _file(name: str) -> str:
 
 
 def _lede(records: Sequence[Record]) -> str:
-    trained = sum(bool(record.log) for record in records)
+    """Return in words what the page shows, and of which runs: not all may be rolled out."""
+    trained = [record.label for record in records if record.log]
+    tested = [record.label for record in records if record.rollouts]
     sequences = len(by_sequence({r.label: r.rollouts for r in records}))
-    words = []
+    parts = []
     if trained:
-        words.append(f"{trained} training run{'s' * (trained > 1)}")
+        parts.append(f"{len(trained)} training run{'s' * (len(trained) > 1)}")
     if sequences:
-        words.append(f"{sequences} sequence{'s' * (sequences > 1)} rolled out")
-    return f"{', '.join(words)}: {', '.join(record.label for record in records)}"
+        parts.append(f"{sequences} sequence{'s' * (sequences > 1)} rolled out")
+    if not trained or not sequences or trained == tested:
+        return f"{', '.join(parts)}: {', '.join(record.label for record in records)}"
+    return f"{parts[0]}: {', '.join(trained)}; {parts[1]} by {', '.join(tested)}"
 
 
 # ----------------------------------------------------------------------- player
@@ -187,13 +196,13 @@ def _digest(frames: np.ndarray) -> bytes:
 
 def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
     """Return the table of scores: a row per sequence, the means over the predicted frames."""
-    drawn = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
-    if not drawn:
+    predicted = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
+    if not predicted:
         return ""
-    one_each = len({name for _, name in drawn}) == 1
-    compared = one_each and len(drawn) > 1
+    one_each = len({name for _, name in predicted}) == 1
+    compared = one_each and len(predicted) > 1
     named = "{0}" if one_each else "{1}" if len(rollouts) == 1 else "{0}, {1}"
-    columns = {key: named.format(*key) for key in drawn}
+    columns = {key: named.format(*key) for key in predicted}
     columns |= {(None, n): n for rs in rollouts.values() for r in rs for n in r.baselines}
     rows = []
     for sequence, of_runs in by_sequence(rollouts).items():
@@ -204,18 +213,21 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
                 (label, n): _mean(of_runs.get(label) if label else some, metric, n)
                 for label, n in columns
             }
-            best = max((means[key] or 0 for key in drawn), default=0)
+            best = max((means[key] or 0 for key in predicted), default=0)
             for key, mean in means.items():
-                mark = ' class="best"' if compared and mean == best and key in drawn else ""
-                cells.append(f"<td{mark}>{'–' if mean is None else f'{mean:.{digits}f}'}</td>")
-        rows.append(f"<tr><td>{html.escape(sequence)}</td>{''.join(cells)}</tr>")
+                mark = ' class="best"' if compared and mean == best and key in predicted else ""
+                head = html.escape(f"{columns[key]}, {SHORT[metric]}")  # beside it on a phone
+                number = "–" if mean is None else f"{mean:.{digits}f}"
+                cells.append(f'<td{mark} data-head="{head}">{number}</td>')
+        first = f'<td data-head="Sequence">{html.escape(sequence)}</td>'
+        rows.append(f"<tr>{first}{''.join(cells)}</tr>")
     heads = "".join(
         f"<th>{html.escape(name)}<br>{unit}</th>"
-        for unit in ("PSNR, dB", "SSIM")
+        for unit in SHORT.values()
         for name in columns.values()
     )
     return (
-        '<section class="card"><h2>Scores</h2><div class="scroll"><table><thead><tr>'
+        '<section class="card"><h2>Scores</h2><div class="scroll"><table class="scores"><thead><tr>'
         f"<th>Sequence</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
@@ -225,12 +237,15 @@ def _mean(rollout: Rollout | None, metric: str, name: str) -> float | None:
     return None if values is None or np.isnan(values).all() else float(np.nanmean(values))
 
 
-def _figures(figures: dict[str, str]) -> str:
+def _figures(figures: dict[str, str], rolled_out: int) -> str:
+    """Return the figures, which of one run alone do not speak of several."""
     if not figures:
         return ""
     shown = []
     for name, svg in figures.items():
         title, words = CAPTIONS.get(name, (f"Sequence {name.removeprefix('strip_')}", ""))
+        if rolled_out == 1:
+            words = words.replace(" of each run", "")
         svg = svg[svg.index("<svg") :]
         svg = re.sub(
             r"(fill|stroke): (#\w{6})",

@@ -1,4 +1,4 @@
-"""Reading what runs leave in their folders: the log, the settings, the roll-outs.
+"""Reading what runs leave in their folders: the log, the settings, the rollouts.
 
 A path given to the Reporter is a run folder (`metrics.csv`, `settings.json`), or an output folder
 of the Tester (`rollout_seq*.npz`), or a run folder with such output in it or in a sub-folder.
@@ -112,7 +112,7 @@ def _existing(path: Path) -> Path:
 
 
 def _result_folders(path: Path) -> list[Path]:
-    """Return the folders with roll-outs: the path itself and its own sub-folders."""
+    """Return the folders with rollouts: the path itself and its own sub-folders."""
     inside = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith("previous-"))
     return [folder for folder in (path, *sorted(inside)) if any(folder.glob(PATTERN))]
 

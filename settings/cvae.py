@@ -1,81 +1,46 @@
 """The settings of the dance model: its own flags, its presets, and what fits together."""
 
-from argparse import BooleanOptionalAction
-
 from core.errors import UserError
 from settings.flag_types import frame_count, frame_side, number, path_text, probability
-from settings.parsing import FlagParser, Scope
+from settings.parsing import SWITCH, Flag, FlagTable, Scope
 
+# fmt: off
+FLAGS: FlagTable = {
+    "data": [
+        Flag("--frame_H", frame_side, 32, "frame height in pixels"),
+        Flag("--frame_W", frame_side, 64, "frame width in pixels"),
+        Flag("--val_vi_len", frame_count, 630, "frames of a validation sequence"),
+        Flag("--fixed_windows", SWITCH, False, "cut windows at multiples of train_vi_len"),
+        Flag("--augment", SWITCH, False, "flip, move and shear the person before the background, "
+             "which must be still"),
+        Flag("--flip_prob --mirror", probability, 0.5, "chance that --augment flips a window; 0 "
+             "where light or clothes have a side"),
+    ],
+    "dance model (--model cvae)": [
+        Flag("--F_dim", number(int, 8, 4096), 128, "frame feature channels"),
+        Flag("--L_dim", number(int, 2, 4096), 32, "pose feature channels"),
+        Flag("--N_dim", number(int, 4, 4096), 12, "latent channels"),
+        Flag("--D_out_dim", number(int, 8, 4096), 192, "fused feature channels"),
+        Flag("--output_activation", ["sigmoid", "clamp", "none"], None, "what follows the "
+             "Generator (default: sigmoid; of a checkpoint that does not say, found out on a first "
+             "frame)"),
+        Flag("--positional_bias --scene", SWITCH, False, "learn a bias on the pose features for "
+             "every position: what all frames share"),
+        Flag("--patch_size --patch", [1, 2, 4], 1, "space to depth before the networks", type=int),
+    ],
+}
 
-def add_flags(parser: FlagParser) -> None:
-    """Add the flags that only the dance model has."""
-    add = parser.group("data")
-    add("--frame_H", type=frame_side, default=32, help="frame height in pixels")
-    add("--frame_W", type=frame_side, default=64, help="frame width in pixels")
-    add("--val_vi_len", type=frame_count, default=630, help="frames of a validation sequence")
-    add(
-        "--fixed_windows",
-        action=BooleanOptionalAction,
-        default=False,
-        help="cut windows at multiples of train_vi_len",
-    )
-    add(
-        "--augment",
-        action=BooleanOptionalAction,
-        default=False,
-        help="flip, move and shear the person before the background, which must be still",
-    )
-    add(
-        "--flip_prob",
-        "--mirror",
-        type=probability,
-        default=0.5,
-        help="chance that --augment flips a window; 0 where light or clothes have a side",
-    )
-
-    add = parser.group("dance model (--model cvae)")
-    add("--F_dim", type=number(int, 8, 4096), default=128, help="frame feature channels")
-    add("--L_dim", type=number(int, 2, 4096), default=32, help="pose feature channels")
-    add("--N_dim", type=number(int, 4, 4096), default=12, help="latent channels")
-    add("--D_out_dim", type=number(int, 8, 4096), default=192, help="fused feature channels")
-    add(
-        "--output_activation",
-        choices=["sigmoid", "clamp", "none"],
-        help="what follows the Generator (default: sigmoid; of a checkpoint that does not say, "
-        "found out on a first frame)",
-    )
-    add(
-        "--positional_bias",
-        "--scene",
-        action=BooleanOptionalAction,
-        default=False,
-        help="learn a bias on the pose features for every position: what all frames share",
-    )
-    add(
-        "--patch_size",
-        "--patch",
-        type=int,
-        choices=[1, 2, 4],
-        default=1,
-        help="space to depth before the networks",
-    )
-
-
-def add_test_flags(parser: FlagParser) -> None:
-    """Add the flags of the Tester that only the dance model has."""
-    add = parser.group("testing", Scope.PLACE)
-    add(
-        "--GT",
-        type=path_text,
-        metavar="DIR",
-        help="true test frames, K/N.png (default: test/test_gt if there)",
-    )
-    add(
-        "--export_lab",
-        type=path_text,
-        metavar="FILE",
-        help="write the checkpoint as the lab's code loads it",
-    )
+TEST_FLAGS: FlagTable = {
+    "testing": [
+        Flag("--GT", path_text, None, "true test frames, K/N.png (default: test/test_gt if there)",
+             Scope.PLACE, metavar="DIR"),
+        Flag("--check", path_text, None, "look a submission.csv over before it is uploaded, and "
+             "stop: rows, ids, range, sequences, against the data", Scope.PLACE, metavar="FILE"),
+        Flag("--export_lab", path_text, None, "write the checkpoint as the lab's code loads it",
+             Scope.PLACE, metavar="FILE"),
+    ]
+}
+# fmt: on
 
 
 def resolve(settings: dict) -> None:

@@ -4,30 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from settings import cvae, svg
-from settings.parsing import FlagParser
-
-
-def _nothing(_) -> None:
-    """Add no flags; leave the settings as they are."""
+from settings.parsing import FlagTable
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The settings of one model.
 
-    add_flags declares the flags that only it has, add_test_flags those that only its test has.
-    lacks: flags of every model that say nothing to this one, each with the reason (or ""). resolve
-    sets, in a dict of settings, what follows from others; it raises UserError where they do not
-    fit together.
+    flags are those that only it has, test_flags those that only its test has. lacks: flags of every
+    model that say nothing to this one, each with the reason (or ""). resolve sets, in a dict of
+    settings, what follows from others; it raises UserError where they do not fit together.
     """
 
     name: str  # of --model
     summary: str  # for the help
     presets: dict[str, dict]
-    add_flags: Callable[[FlagParser], None] = _nothing
-    add_test_flags: Callable[[FlagParser], None] = _nothing
+    flags: FlagTable = field(default_factory=dict)
+    test_flags: FlagTable = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
-    resolve: Callable[[dict], None] = _nothing
+    resolve: Callable[[dict], None] = lambda settings: None
 
 
 MODELS: dict[str, ModelSpec] = {}
@@ -43,8 +38,8 @@ register(
         "cvae",
         "the CVAE of pose images",
         cvae.PRESETS,
-        add_flags=cvae.add_flags,
-        add_test_flags=cvae.add_test_flags,
+        cvae.FLAGS,
+        cvae.TEST_FLAGS,
         resolve=cvae.resolve,
     )
 )
@@ -53,8 +48,7 @@ register(
         "svg",
         "the robot model, with LSTMs",
         svg.PRESETS,
-        add_flags=svg.add_flags,
-        add_test_flags=svg.add_test_flags,
+        svg.FLAGS,
         lacks=svg.LACKS,
         resolve=svg.resolve,
     )

@@ -1,10 +1,11 @@
 """A flag as it is declared: what argparse takes, its models, and what it decides about."""
 
 import argparse
-from argparse import ArgumentParser
-from collections.abc import Callable
+import difflib
+from argparse import ArgumentParser, BooleanOptionalAction
+from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Scope(Enum):
@@ -28,39 +29,75 @@ class Scope(Enum):
         return self.value[1]
 
 
-class FlagParser(ArgumentParser):
-    """An ArgumentParser whose flags know their scope and their models.
+SWITCH = BooleanOptionalAction  # --name and --no-name
+MARK = "store_true"  # --name
 
-    Add flags by `add = parser.group(title, scope)`; `add` takes what `add_argument` takes, and a
-    `scope` of its own where it differs. Within `parser.flags_of(model)` the flags are for that
-    model alone.
+
+class Flag:
+    """A row of a table of flags: its names, how its value is read, its default, help and scope.
+
+    names: the first is that of the setting, the others are other spellings of it. kind: a type for
+    argparse, a list of choices, or an action (`SWITCH`, `MARK`). What else `add_argument` takes
+    follows by name.
     """
+
+    def __init__(
+        self,
+        names: str,
+        kind: Callable | list | str,
+        default: Any,
+        help: str,
+        scope: Scope = Scope.RECIPE,
+        **options: Any,
+    ):
+        name = "action" if kind is SWITCH or isinstance(kind, str) else "type"
+        name = "choices" if isinstance(kind, list) else name
+        self.names, self.scope = names.split(), scope
+        self.options = {name: kind, "default": default, "help": help} | options
+
+
+FlagTable = dict[str, list[Flag]]  # by the title under which --help lists them
+
+
+class FlagParser(ArgumentParser):
+    """An ArgumentParser whose flags know their scope and their models."""
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **options)
         self._titled: dict[str, argparse._ArgumentGroup] = {}
-        self._model: str | None = None
         self.scopes: dict[str, Scope] = {}  # by name of the setting
         self.model_of: dict[str, str] = {}  # of flags that are for one model alone
 
-    def group(self, title: str, scope: Scope = Scope.RECIPE, help: str | None = None) -> Callable:
-        """Return what adds a flag to the group of that title."""
-        if title not in self._titled:
-            self._titled[title] = self.add_argument_group(title, help)
+    def add(self, table: FlagTable, model: str | None = None) -> None:
+        """Add flags, of one model alone where it is given."""
+        for title, flags in table.items():
+            if title not in self._titled:
+                self._titled[title] = self.add_argument_group(title)
+            for flag in flags:
+                action = self._titled[title].add_argument(*flag.names, **flag.options)
+                self.scopes[action.dest] = flag.scope
+                if model is not None:
+                    self.model_of[action.dest] = model
 
-        def add(*names: str, scope: Scope = scope, **options: Any) -> None:
-            action = self._titled[title].add_argument(*names, **options)
-            self.scopes[action.dest] = scope
-            if self._model is not None:
-                self.model_of[action.dest] = self._model
+    def under(self, title: str) -> list[str]:
+        """Return the settings whose flags stand under a title of the help."""
+        return [action.dest for action in self._titled[title]._group_actions]
 
-        return add
+    def hide_all_but(self, names: Collection[str]) -> None:
+        """Leave out of the help what is not named; it is accepted all the same."""
+        for action in self.flags:
+            if action.dest not in names:
+                action.help = argparse.SUPPRESS
 
-    def add_flags_of(self, model: str, declare: Callable[["FlagParser"], None]) -> None:
-        """Let `declare` add the flags that only `model` has."""
-        self._model = model
-        declare(self)
-        self._model = None
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; for an unknown flag name the one that was meant."""
+        known = [s for action in self._actions for s in action.option_strings]
+        for word in message.partition("unrecognized arguments: ")[2].split():
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1, cutoff=0.75)
+            if word.startswith("--") and near:
+                message += f"; did you mean {near[0]}?"
+                break
+        super().error(message)
 
     @property
     def flags(self) -> list[argparse.Action]:
@@ -82,8 +119,11 @@ class FlagParser(ArgumentParser):
         return [name for name, scope in self.scopes.items() if has(scope)]
 
 
-class HelpFormatter(argparse.HelpFormatter):
-    """Adds the default to the help of a flag that has one to speak of."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default to the help of a flag that has one to speak of.
+
+    Descriptions keep their lines.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str:
         unspoken = action.default is None or isinstance(action.default, bool)

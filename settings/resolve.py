@@ -58,6 +58,22 @@ def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None
     return Settings(**values)
 
 
+def overrides(settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return what the preset alone would have set otherwise: by name (own value, preset's)."""
+    parser = tester_parser()
+    bare = make_settings(parser, {"model": settings.model, "preset": settings.preset})
+    said = parser.names(lambda scope: scope.inherited)
+    lacks = MODELS[settings.model].lacks
+    return {
+        name: (getattr(settings, name), getattr(bare, name))
+        for name in said
+        if parser.model_of.get(name, settings.model) == settings.model
+        and name not in lacks
+        and hasattr(settings, name)
+        and getattr(settings, name) != getattr(bare, name)
+    }
+
+
 def complete(args: Namespace) -> Settings:
     """Return settings for a Namespace made by the lab's own code, which lacks our flags."""
     if isinstance(args, Settings):

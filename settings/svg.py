@@ -1,10 +1,8 @@
 """The settings of the robot model: its own flags, its presets, and what follows from them."""
 
-from argparse import BooleanOptionalAction
-
 from core.errors import UserError
 from settings.flag_types import count, natural, number
-from settings.parsing import FlagParser, Scope
+from settings.parsing import MARK, SWITCH, Flag, FlagTable, Scope
 
 FRAME_SIZE = 64  # pixels, both ways
 
@@ -17,54 +15,33 @@ LACKS = {
 }
 
 
-def add_flags(parser: FlagParser) -> None:
-    """Add the flags that only the robot model has."""
-    add = parser.group("robot model (--model svg)")
-    add("--n_past", type=count, default=2, help="context frames")
-    add("--n_future", type=count, default=10, help="frames predicted in a training window")
-    add("--n_eval", type=number(int, 2), default=30, help="frames of a sequence rolled out")
-    add("--epoch_size", type=count, default=600, help="steps of an epoch")
-    add("--g_dim", type=number(int, 1, 4096), default=128, help="features of a frame")
-    add("--z_dim", type=number(int, 1, 4096), default=64, help="latent dimensions")
-    add("--rnn_size", type=number(int, 1, 8192), default=256, help="hidden units of an LSTM layer")
-    add(
-        "--vgg_width",
-        type=number(int, 1, 1024),
-        default=64,
-        help="channels of the first encoder stage; the others are multiples of it",
-    )
-    layers = number(int, 1, 16)
-    add("--posterior_rnn_layers", type=layers, default=1, help="LSTM layers of posterior and prior")
-    add("--predictor_rnn_layers", type=layers, default=2, help="LSTM layers of the predictor")
-    add(
-        "--prior",
-        choices=["fixed", "learned"],
-        default="fixed",
-        help="of the latent: N(0, I), or a Gaussian learned from the frames before",
-    )
-    add(
-        "--action_free",
-        "--no_condition",
-        action="store_true",
-        help="predict without actions and end-effector positions",
-    )
-    add(
-        "--last_frame_skip",
-        action=BooleanOptionalAction,
-        default=False,
-        help="skip connections from the latest frame, predicted ones included",
-    )
-    add("--val_sequences", type=natural, default=0, help="validate on the first so many (0: all)")
-    add(
-        "--num_samples",
-        type=count,
-        scope=Scope.PLACE,
-        help="samples of a sequence that the best is chosen of (default: 100 on a GPU, else 20)",
-    )
-
-
-def add_test_flags(parser: FlagParser) -> None:
-    """Add the flags of the Tester that only the robot model has: none."""
+layers = number(int, 1, 16)
+# fmt: off
+FLAGS: FlagTable = {
+    "robot model (--model svg)": [
+        Flag("--n_past", count, 2, "context frames"),
+        Flag("--n_future", count, 10, "frames predicted in a training window"),
+        Flag("--n_eval", number(int, 2), 30, "frames of a sequence rolled out"),
+        Flag("--epoch_size", count, 600, "steps of an epoch"),
+        Flag("--g_dim", number(int, 1, 4096), 128, "features of a frame"),
+        Flag("--z_dim", number(int, 1, 4096), 64, "latent dimensions"),
+        Flag("--rnn_size", number(int, 1, 8192), 256, "hidden units of an LSTM layer"),
+        Flag("--vgg_width", number(int, 1, 1024), 64, "channels of the first encoder stage; the "
+             "others are multiples of it"),
+        Flag("--posterior_rnn_layers", layers, 1, "LSTM layers of posterior and prior"),
+        Flag("--predictor_rnn_layers", layers, 2, "LSTM layers of the predictor"),
+        Flag("--prior", ["fixed", "learned"], "fixed", "of the latent: N(0, I), or a Gaussian "
+             "learned from the frames before"),
+        Flag("--action_free --no_condition", MARK, False, "predict without actions and "
+             "end-effector positions"),
+        Flag("--last_frame_skip", SWITCH, False, "skip connections from the latest frame, "
+             "predicted ones included"),
+        Flag("--val_sequences", natural, 0, "validate on the first so many (0: all)"),
+        Flag("--num_samples", count, None, "samples of a sequence that the best is chosen of "
+             "(default: 100 on a GPU, else 20)", Scope.PLACE),
+    ]
+}
+# fmt: on
 
 
 def resolve(settings: dict) -> None:

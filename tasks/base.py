@@ -74,6 +74,10 @@ class Task(ABC):
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Print what no model at all would score, and return columns of it for the log."""
 
+    def overview(self, data: TrainingData) -> dict[str, str]:
+        """Return lines of its own for what is said before training, by what they are about."""
+        return {}
+
     # -------------------------------------------------------------------- test
 
     @abstractmethod

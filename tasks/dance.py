@@ -71,7 +71,7 @@ class DanceTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> DanceWindows:
-        return self.data.training_windows(device)
+        return DanceWindows(self.settings, device, self.data)
 
     def data_digest(self) -> str:
         return self.data.digest()
@@ -87,6 +87,14 @@ class DanceTask(Task):
             f"{name}_nearest_pose_psnr": found["nearest pose"]
             for name, found in baselines.items()
             if "nearest pose" in found
+        }
+
+    def overview(self, data: DanceWindows) -> dict[str, str]:
+        recordings = data.recordings_in(0)
+        length, pieces = self.settings.train_vi_len, len(recordings)
+        return {
+            "windows": f"{data.windows_in(0):,} of {length} frames an epoch, in {pieces} "
+            f"recording{'s' * (pieces > 1)} of {sum(b - a for a, b in recordings):,} frames"
         }
 
     # -------------------------------------------------------------------- test

@@ -30,6 +30,7 @@ from engine.output.pictures import (
     write_submission,
 )
 from engine.output.video import check_video, write_video
+from engine.output.watching import counted, each, watched
 from report.results import about_test, leave_results
 from report.rollout_figures import rollout_figures
 from report.rollouts import from_prediction
@@ -49,20 +50,22 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
     task.settle_output(checkpoint, lambda: clips[0])
-    predictions = rollout_all(
-        compute.prepare(task.model),
-        clips,
-        compute=compute,
-        z=settings.latent,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
+    with watched(f"{len(clips)} sequences") as watch:
+        predictions = rollout_all(
+            compute.prepare(task.model),
+            clips,
+            compute=compute,
+            z=settings.latent,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            watch=watch,
+        )
     if not distributed.is_main():
         return
 
     with ThreadPoolExecutor() as pool:
         write = partial(write_pictures, folder, video=settings.video)
-        list(pool.map(write, clips, predictions))
+        list(each("writing pictures", pool.map(write, clips, predictions), len(clips)))
     written = f"{len(clips)} sequences as GIFs{' and MP4s' if settings.video == 'mp4' else ''}"
     if settings.split == "test":
         write_submission(folder / "submission.csv", predictions)
@@ -81,7 +84,7 @@ def score_clips(
     if not known:
         print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
         return {}
-    scores = [score(clip, predicted) for clip, predicted in known]
+    scores = [score(clip, predicted) for clip, predicted in counted("scoring", known)]
     summary = pd.DataFrame(
         {
             "psnr": [kaggle_psnr(s.psnr) for s in scores],
@@ -92,7 +95,10 @@ def score_clips(
         index=pd.Index([s.name for s in scores], name="sequence"),
     )
     if (train := task.data.training_frames()) is not None:
-        nearest = [score(clip, nearest_pose_prediction(clip, *train)) for clip, _ in known]
+        nearest = [
+            score(clip, nearest_pose_prediction(clip, *train))
+            for clip, _ in counted("nearest poses", known)
+        ]
         summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]
     is_test = task.settings.split == "test"
     rows = {name: kaggle_summary(summary[name].tolist(), is_test) for name in summary}

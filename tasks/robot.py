@@ -44,7 +44,7 @@ class RobotTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> RobotWindows:
-        return self.data.training_windows(device)
+        return RobotWindows(self.settings, device, self.data)
 
     def data_digest(self) -> str:
         return self.data.digest()
@@ -59,6 +59,13 @@ class RobotTask(Task):
             copied = mean_psnr(clips, map(copy_last, clips))
             print(f"baselines on {name}: copying the last context frame {copied:.2f} dB")
         return {}
+
+    def overview(self, data: RobotWindows) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "windows": f"{settings.n_past} context frames and {settings.n_future} to predict, of "
+            f"{len(data.sequences):,} sequences"
+        }
 
     # -------------------------------------------------------------------- test
 

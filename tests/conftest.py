@@ -1,31 +1,25 @@
-"""What the tests share: a tiny drawn dataset, settings of tiny widths, a cache of their own."""
+"""What the tests share: a tiny synthetic dataset, settings of tiny widths, a cache of their own."""
 
 import shutil
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 
+import dataloader
 import Trainer
-from data.store.picture_files import PictureFiles
-from data.store.shards import Shards
-from demo.dance import draw_dataset
+from demo.dance import make_dataset
 from settings.flags import tester_parser
 from settings.resolve import make_settings
-from tests.hostile import SMALL, call, contents, draw_small_dataset
+from tests.support.hostile import SMALL, call, contents, write_small_dataset
 
+dataloader.test_clips.__test__ = False  # a function of the project, not a test to collect
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
 
 TINY_WIDTHS = {"F_dim": 8, "L_dim": 2, "N_dim": 4, "D_out_dim": 8}
-
-
-def decoded_frames(paths: Sequence[Path], *size_and_cache) -> np.ndarray | Shards:
-    """Decode a list of pictures as those of one folder."""
-    return PictureFiles(range(len(paths)), paths).frames(*size_and_cache)
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +32,9 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def dance_root(tmp_path_factory) -> Path:
-    """A drawn dataset: 60 training frames, 14 to validate on, two test sequences of 14."""
-    root = tmp_path_factory.mktemp("drawn") / "dance"
-    draw_dataset(root, train_frames=60, val_frames=14, test_sequences=2, sequence_length=14)
+    """A synthetic dataset: 60 training frames, 14 to validate on, two test sequences of 14."""
+    root = tmp_path_factory.mktemp("synthetic") / "dance"
+    make_dataset(root, train_frames=60, val_frames=14, test_sequences=2, sequence_length=14)
     return root
 
 
@@ -50,17 +44,19 @@ def settings() -> Callable[..., Namespace]:
 
     def make(**flags) -> Namespace:
         places = {"device": "cpu", "precision": "fp32", "num_workers": 1}
-        return make_settings(tester_parser(), TINY_WIDTHS | places | flags)
+        parser = tester_parser()
+        assert flags.keys() <= parser.scopes.keys(), "a name that no flag has"
+        return make_settings(parser, TINY_WIDTHS | places | flags)
 
     return make
 
 
-# --------------------------------------------------------------- to be spoilt
+# --------------------------------------------------------------- to be spoiled
 
 
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory) -> Path:
-    return draw_small_dataset(tmp_path_factory.mktemp("small") / "data")
+    return write_small_dataset(tmp_path_factory.mktemp("small") / "data")
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +66,7 @@ def small_run(small_root, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         flags = (
-            "--replay",
+            "--prediction_buffer",
             "--save_every_minutes",
             "1e-9",
             "--num_epoch",

@@ -13,13 +13,11 @@ import numpy as np
 
 from data.store.shards import (
     FileStat,
-    Shards,
-    decode_pictures,
+    decode_shards,
     digest,
     frames_in_shard,
     identities,
     open_shards,
-    progress,
     remove_others,
     shard_slices,
     write_shard,
@@ -32,20 +30,18 @@ def default_cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "conditional-video-vae"
 
 
-def cached_frames(
+def cached_shards(
     paths: Sequence[Path],
     stats: Sequence[FileStat],
     height: int,
     width: int,
     cache_dir: Path | None = None,
     num_workers: int | None = None,
-) -> np.ndarray | Shards:
-    """Return the pictures as one array (len(paths), height, width, 3) of uint8.
+) -> list[np.ndarray]:
+    """Return the pictures as arrays (n, height, width, 3) of uint8, a shard each.
 
-    What takes several shards comes as `Shards`, which is read as an array is. Decodes with
-    `num_workers` threads (default: one per core) what the cache does not hold yet. Raises
-    UserError naming the first unreadable picture. Where the cache folder cannot be written, says
-    so and keeps the frames in memory.
+    Decodes what the cache does not hold yet (`decode_shards`). Where the cache folder cannot be
+    written, says so and keeps the frames in memory.
     """
     folder = (cache_dir or default_cache_dir()) / digest(str(paths[0].parent.resolve()))
     ending = f"-{height}x{width}.npy"
@@ -53,19 +49,16 @@ def cached_frames(
     slices = shard_slices(len(paths), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [number for number, part in enumerate(parts) if part is None]
-    frames = sum(slices[number].stop - slices[number].start for number in missing)
+    for number in missing:
+        if files[number].exists():
+            print(f"{files[number]}: damaged; the frames are decoded again", file=sys.stderr)
     kept = True
-    with progress(f"decoding {paths[0].parent.name}", frames, bool(missing)) as bar:
-        for number in missing:
-            file = files[number]
-            if file.exists():
-                print(f"{file}: damaged; the frames are decoded again", file=sys.stderr)
-            missed = paths[slices[number]]
-            parts[number] = decode_pictures(missed, height, width, num_workers, bar.update)
-            kept = kept and _keep(file, parts, number)
+    decoding = decode_shards(missing, slices, paths, height, width, num_workers)
+    for number, parts[number] in decoding:
+        kept = kept and _keep(files[number], parts, number)
     if missing and kept:
         remove_others(folder.glob(f"*{ending}"), keep=files)
-    return parts[0] if len(parts) == 1 else Shards(parts)
+    return parts
 
 
 def _keep(file: Path, parts: list[np.ndarray], number: int) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 MAX_PIXELS = 1 << 26  # 64 megapixels; the pictures of the lab have half a one
-_NUMBERED = re.compile(r"(?:frame[_-]?)?(\d{1,9})", re.IGNORECASE)
 
 
 def numbered_images(folder: Path) -> dict[int, Path]:
@@ -24,44 +24,39 @@ def numbered_images(folder: Path) -> dict[int, Path]:
     Names are `N.png` or `frameN.png` (JPEG too). Hidden files and other suffixes are passed over.
     Raises UserError for a missing or empty folder, a name that is no number, a number twice.
     """
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}: check --DR (layout in docs/data.md)")
-    by_number: dict[int, Path] = {}
-    for path in folder.iterdir():
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        number = frame_number(path)
-        if number in by_number:
-            raise UserError(f"{path} and {by_number[number].name} have the same number")
-        by_number[number] = path
-    if not by_number:
+    pictures = (path for path in _entries(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    complaint = "the name is not a frame number (expected such as 12.png)"
+    if not (found := _by_number(pictures, r"(?:frame[_-]?)?(\d{1,9})\.\w+", complaint)):
         raise UserError(f"no pictures in {folder}: expected files such as 0.png")
-    return dict(sorted(by_number.items()))
-
-
-def frame_number(path: Path) -> int:
-    """Return the number in the name of a frame, or raise UserError."""
-    match = _NUMBERED.fullmatch(path.stem)
-    if match is None:
-        raise UserError(f"{path}: the name is not a frame number (expected such as 12.png)")
-    return int(match.group(1))
+    return found
 
 
 def numbered_folders(folder: Path) -> dict[int, Path]:
-    """Return the sub-folders `K/` of a folder by their number, in rising order."""
+    """Return the sub-folders `K/` of a folder by their number, as `numbered_images` does."""
+    folders = (path for path in _entries(folder) if path.is_dir())
+    complaint = "the name of a sequence folder is not a number"
+    if not (found := _by_number(folders, r"(\d{1,9})", complaint)):
+        raise UserError(f"no sequence folders in {folder}: expected {folder / '0'} and so on")
+    return found
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and not hidden. Raises UserError where there is none."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: check --DR (layout in docs/data.md)")
+    yield from (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _by_number(paths: Iterable[Path], pattern: str, complaint: str) -> dict[int, Path]:
     by_number: dict[int, Path] = {}
-    for path in folder.iterdir():
-        if path.is_dir() and not path.name.startswith("."):
-            if not re.fullmatch(r"\d{1,9}", path.name):
-                raise UserError(f"{path}: the name of a sequence folder is not a number")
-            number = int(path.name)
-            if number in by_number:
-                raise UserError(f"{path} and {by_number[number].name} have the same number")
-            by_number[number] = path
-    if not by_number:
-        raise UserError(f"no sequence folders in {folder}: expected {folder / '0'} and so on")
+    for path in paths:
+        match = re.fullmatch(pattern, path.name, re.IGNORECASE)
+        if match is None:
+            raise UserError(f"{path}: {complaint}")
+        number = int(match.group(1))
+        if number in by_number:
+            raise UserError(f"{path} and {by_number[number].name} have the same number")
+        by_number[number] = path
     return dict(sorted(by_number.items()))
 
 

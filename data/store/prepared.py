@@ -14,12 +14,10 @@ from core.errors import UserError
 from core.files import atomic_write
 from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import (
-    Shards,
-    decode_pictures,
+    decode_shards,
     frames_in_shard,
     identities,
     open_shards,
-    progress,
     remove_others,
     shard_slices,
     write_shard,
@@ -29,13 +27,13 @@ INDEX_FILE, NUMBERS_FILE = "frames.json", "numbers.npy"
 FORMAT = "conditional-video-vae frames 1"
 
 
-class PreparedPictures:
+class PreparedPictures(Pictures):
     """A prepared folder, in the place of the pictures it was made from (`Pictures`)."""
 
     def __init__(self, folder: Path):
         """Open a folder. Raises UserError where it is not one that `prepare` wrote."""
+        super().__init__()
         self.folder = folder
-        self._frames: np.ndarray | Shards | None = None
         try:
             index = json.loads((folder / INDEX_FILE).read_text())
             if index["format"] != FORMAT:
@@ -50,9 +48,6 @@ class PreparedPictures:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder}: not prepared as it should be ({error})") from None
 
-    def __len__(self) -> int:
-        return len(self.numbers)
-
     @property
     def paths(self) -> list[Path]:
         return [self.folder / f"{number}.png" for number in self.numbers]
@@ -66,13 +61,7 @@ class PreparedPictures:
             )
         return self
 
-    def frames(
-        self,
-        height: int,
-        width: int,
-        cache_dir: Path | None = None,
-        num_workers: int | None = None,
-    ) -> np.ndarray | Shards:
+    def _parts(self, height: int, width: int, *_) -> list[np.ndarray]:
         """Open the shards; no cache and no worker is needed.
 
         Raises UserError for another size, or a gap.
@@ -82,18 +71,13 @@ class PreparedPictures:
                 f"{self.folder} is prepared with --frame_H {self.height} --frame_W {self.width}, "
                 f"not {height} and {width}"
             )
-        if self._frames is None:
-            self._frames = self._open()
-        return self._frames
-
-    def _open(self) -> np.ndarray | Shards:
-        parts = open_shards(self._files, self._slices, self.height, self.width)
+        parts = open_shards(self._files, self._slices, height, width)
         if missing := [f.name for f, part in zip(self._files, parts) if part is None]:
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(parts)} shards are missing or damaged, "
                 f"such as {missing[0]}; python -m prepare makes them"
             )
-        return parts[0] if len(parts) == 1 else Shards(parts)
+        return parts
 
 
 def open_pictures(folder: Path) -> Pictures:
@@ -136,10 +120,7 @@ def prepare(
     slices = shard_slices(len(pictures), frames_in_shard(height, width))
     parts = open_shards(files, slices, height, width)
     missing = [n for n in range(share[0], len(parts), share[1]) if parts[n] is None]
-    frames = sum(slices[n].stop - slices[n].start for n in missing)
-    with progress(f"decoding {target.name}", frames, bool(missing)) as bar:
-        for number in missing:
-            paths = pictures.paths[slices[number]]
-            decoded = decode_pictures(paths, height, width, num_workers, bar.update)
-            write_shard(files[number], decoded)
+    decoding = decode_shards(missing, slices, pictures.paths, height, width, num_workers)
+    for number, frames in decoding:
+        write_shard(files[number], frames)
     return len(missing), len(parts)

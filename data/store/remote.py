@@ -1,14 +1,15 @@
-"""Datasets behind a URL, by fsspec: s3://, gs://, https://, memory:// and whatever it knows."""
+"""Datasets behind a URL: s3://, gs://, https://, memory:// and whatever else fsspec knows."""
 
-import contextlib
+import functools
 import hashlib
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from inspect import isgenerator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
 
-import fsspec
+from upath.extensions import ProxyUPath
 
 from core.errors import UserError
 from core.files import open_regular
@@ -17,7 +18,59 @@ from core.files import open_regular
 VERSION_FIELDS = ("mtime", "LastModified", "last_modified", "updated", "created", "ETag", "etag")
 
 
-def as_path(text: str) -> "Path | RemotePath":
+def _answered(method: Callable) -> Callable:
+    """Let a method of a path raise OSError only: clients of object stores have errors of their own.
+
+    What it would ask for step by step is asked for at once.
+    """
+
+    @functools.wraps(method)
+    def wrapped(path: "RemotePath", *given, **named):
+        try:
+            found = method(path, *given, **named)
+            return list(found) if isgenerator(found) else found
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(None, f"{type(error).__name__}: {error}", str(path)) from error
+
+    return wrapped
+
+
+class RemotePath(ProxyUPath):
+    """What stands in for a `pathlib.Path` where a dataset is behind a URL.
+
+    What `iterdir` lists needs no further question about its size and kind.
+    """
+
+    listed: dict | None = None  # what the listing of its folder says of it
+
+    exists, open = _answered(ProxyUPath.exists), _answered(ProxyUPath.open)
+
+    @_answered
+    def iterdir(self) -> Iterator["RemotePath"]:
+        place = self.__wrapped__
+        for entry in place.fs.ls(place.path, detail=True):
+            name = entry["name"].rstrip("/")
+            if name != place.path.rstrip("/"):  # some list the folder itself too
+                path = self / name.rpartition("/")[2]
+                path.listed = entry
+                yield path
+
+    @_answered
+    def is_dir(self) -> bool:
+        return self.listed["type"] == "directory" if self.listed else super().is_dir()
+
+    @_answered
+    def stat(self) -> SimpleNamespace:
+        """Return size, and a time of change: a number that is another when the content is."""
+        info = self.listed or super().stat().as_info()
+        version = "".join(str(info[field]) for field in VERSION_FIELDS if info.get(field))
+        number = int.from_bytes(hashlib.sha256(version.encode()).digest()[:7])
+        return SimpleNamespace(st_size=info["size"], st_mtime_ns=number)
+
+
+def as_path(text: str) -> Path | RemotePath:
     """Return the path, or for a URL what stands in for one.
 
     Raises UserError where fsspec does not know the protocol, or a package for it is missing.
@@ -25,109 +78,16 @@ def as_path(text: str) -> "Path | RemotePath":
     if "://" not in text:
         return Path(text)
     try:
-        system, path = fsspec.core.url_to_fs(text)
+        path = RemotePath(text)
+        assert path.fs  # made when first asked for, which is where it may be refused
+        return path
     except (ImportError, ValueError) as error:
         raise UserError(f"{text}: {error}") from None
-    return RemotePath(system, path)
-
-
-class RemotePath:
-    """What this project asks of `pathlib.Path`, of a place in an fsspec file system.
-
-    Raises OSError where the other side does not answer. What `iterdir` lists needs no further
-    question about its size and kind.
-    """
-
-    def __init__(self, system: fsspec.AbstractFileSystem, path: str, info: dict | None = None):
-        self._system = system
-        self._path = PurePosixPath(path)
-        self._info = info
-
-    def __truediv__(self, name: str) -> "RemotePath":
-        return RemotePath(self._system, str(self._path / name))
-
-    def __str__(self) -> str:
-        return self._system.unstrip_protocol(str(self._path))
-
-    def __lt__(self, other: "RemotePath") -> bool:
-        return str(self) < str(other)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemotePath) and str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-    @property
-    def name(self) -> str:
-        return self._path.name
-
-    @property
-    def stem(self) -> str:
-        return self._path.stem
-
-    @property
-    def suffix(self) -> str:
-        return self._path.suffix
-
-    @property
-    def parent(self) -> "RemotePath":
-        return RemotePath(self._system, str(self._path.parent))
-
-    def resolve(self) -> "RemotePath":
-        return self
-
-    def exists(self) -> bool:
-        with _as_os_error(self):
-            return self._info is not None or self._system.exists(str(self._path))
-
-    def is_dir(self) -> bool:
-        with _as_os_error(self):
-            if self._info is not None:
-                return self._info["type"] == "directory"
-            return self._system.isdir(str(self._path))
-
-    def is_file(self) -> bool:
-        return self.exists() and not self.is_dir()
-
-    def iterdir(self) -> Iterator["RemotePath"]:
-        with _as_os_error(self):
-            entries = self._system.ls(str(self._path), detail=True)
-        for entry in entries:
-            if PurePosixPath(entry["name"]) != self._path:  # some list the folder itself too
-                yield RemotePath(self._system, entry["name"].rstrip("/"), entry)
-
-    def stat(self) -> SimpleNamespace:
-        """Return size, and a time of change: a number that is another when the content is."""
-        with _as_os_error(self):
-            info = self._info or self._system.info(str(self._path))
-        version = "".join(str(info[field]) for field in VERSION_FIELDS if info.get(field))
-        number = int.from_bytes(hashlib.sha256(version.encode()).digest()[:7])
-        return SimpleNamespace(st_size=info["size"], st_mtime_ns=number)
-
-    def open(self) -> BinaryIO:
-        with _as_os_error(self):
-            return self._system.open(str(self._path), "rb")
-
-    def read_text(self) -> str:
-        with self.open() as file:
-            return file.read().decode()
-
-
-@contextlib.contextmanager
-def _as_os_error(path: RemotePath) -> Iterator[None]:
-    """Clients of object stores have exceptions of their own."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(None, f"{type(error).__name__}: {error}", str(path)) from error
 
 
 def open_binary(path: Path | RemotePath) -> BinaryIO:
     """Open a file, wherever it lies, for reading. Raises OSError for what is no file."""
-    return path.open() if isinstance(path, RemotePath) else open_regular(path)
+    return path.open("rb") if isinstance(path, RemotePath) else open_regular(path)
 
 
 def is_there(path: Path | RemotePath) -> bool:

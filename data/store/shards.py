@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -160,31 +160,41 @@ def checksums(frames: np.ndarray, which: Sequence[int]) -> np.ndarray:
     return np.array([zlib.crc32(frames[index]) for index in which], np.uint32)
 
 
-def decode_pictures(
+def decode_shards(
+    numbers: Sequence[int],
+    slices: Sequence[slice],
     paths: Sequence[Path],
     height: int,
     width: int,
     num_workers: int | None,
-    count: Callable[[], object] = lambda: None,
-) -> np.ndarray:
-    """Decode pictures in threads: Pillow releases the interpreter lock while it works.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode the pictures of some shards, and yield number and frames of each.
 
-    `count` is called after every picture.
+    In threads, of which there is one per core by default: Pillow releases the interpreter lock
+    while it works. Raises UserError naming the first unreadable picture.
     """
-    frames = np.empty((len(paths), height, width, 3), np.uint8)
+    frames = sum(slices[number].stop - slices[number].start for number in numbers)
+    what = f"decoding {paths[0].parent.name}"
+    disable = None if frames else True  # else shown where somebody watches
 
-    def fill(index: int) -> None:
-        frames[index] = read_frame(paths[index], height, width)
+    def read_into(frame: np.ndarray, path: Path) -> None:
+        frame[:] = read_frame(path, height, width)
 
-    with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:
-        done = pool.map(fill, range(len(paths)))
-        try:
-            for _ in done:
-                count()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return frames
+    with (
+        tqdm(total=frames, desc=what, unit="frame", leave=False, disable=disable) as bar,
+        ThreadPoolExecutor(num_workers or os.cpu_count()) as pool,
+    ):
+        for number in numbers:
+            wanted = paths[slices[number]]
+            shard = np.empty((len(wanted), height, width, 3), np.uint8)
+            reading = pool.map(read_into, shard, wanted)
+            try:
+                for _ in reading:
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            yield number, shard
 
 
 def remove_others(files: Iterable[Path], keep: Collection[Path]) -> None:
@@ -193,9 +203,3 @@ def remove_others(files: Iterable[Path], keep: Collection[Path]) -> None:
         if file not in keep:
             with contextlib.suppress(OSError):
                 file.unlink()
-
-
-def progress(what: str, frames: int, shown: bool) -> tqdm:
-    """Return a bar over frames, shown where somebody watches and there is something to do."""
-    disable = None if shown else True
-    return tqdm(total=frames, desc=what, unit="frame", leave=False, disable=disable)

@@ -16,8 +16,9 @@ from typing import BinaryIO, NamedTuple
 
 import torch
 
-from core.errors import UserError
+from core.errors import UserError, why
 from core.files import atomic_write, open_regular
+from engine.checkpoints import safetensors_file
 from engine.checkpoints.schema import check_run, check_weights
 from settings.resolve import check_values
 
@@ -44,6 +45,20 @@ class Checkpoint(NamedTuple):
         """The `--model` it holds."""
         return self.settings.get("model", "cvae")
 
+    def __str__(self) -> str:
+        """Return in words which it is: file, epoch from 0, step and the best score."""
+        words = f"{self.path}: epoch {self.content.get('last_epoch', 'unknown')}"
+        if not self.is_ours:
+            return f"{words}, of another program"
+        words += f", step {self.content['step']:,}"
+        best = self.content["best"]
+        if best is None or best["epoch"] < 0:
+            return f"{words}, not validated yet"
+        score = f"{best['set']} {best['psnr']:.2f} dB"
+        if best["epoch"] == self.content["last_epoch"]:
+            return f"{words}, {score}"
+        return f"{words}; the best before it: {score} in epoch {best['epoch']}"
+
 
 def save(path: Path, content: dict, keep: int = 0) -> None:
     """Write a checkpoint whole or not at all; `keep` earlier ones stay beside it."""
@@ -59,15 +74,16 @@ def read(path: Path) -> Checkpoint:
 
 
 def load(path: Path) -> dict:
-    """Read the content onto the CPU. Raises UserError for what is not a whole checkpoint."""
+    """Read the content of a checkpoint onto the CPU.
+
+    A `.safetensors` file is one without an optimizer. Raises UserError for what is not a whole
+    checkpoint.
+    """
+    weights_only = safetensors_file.is_safetensors(path)
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch on files it did not write
-            _compare_checksums(file)
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = safetensors_file.read(path) if weights_only else _unpickled(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint") from None
+        raise UserError(f"{path}: no such checkpoint{_beside(path)}") from None
     except Exception as error:  # what a damaged file makes torch raise is not told anywhere
         reason = str(error).split("\n")[0][:200]
         raise UserError(f"{path} is not a whole checkpoint, or holds code ({reason})") from None
@@ -75,10 +91,18 @@ def load(path: Path) -> dict:
         check_weights(content)
         if is_ours(content):
             content = {FORMER_NAMES.get(name, name): value for name, value in content.items()}
-            check_run(content)
+            check_run((safetensors_file.WITHOUT_RUN | content) if weights_only else content)
     except ValueError as error:
         raise UserError(f"{path} is not a checkpoint to use: {error}; take another") from None
     return content
+
+
+def _unpickled(path: Path) -> dict:
+    with open_regular(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch on files it did not write
+        _compare_checksums(file)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _compare_checksums(file: BinaryIO) -> None:
@@ -116,24 +140,44 @@ def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
 def find(path: str, *, prefer: str) -> Checkpoint:
     """Read a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
 
-    Says so where a newer one is damaged. Raises UserError where none is whole.
+    Says so where a newer one is damaged, or none is the best yet. Raises UserError where none is
+    whole.
     """
     place = Path(path)
     if not place.is_dir():
         return read(place)
     damaged: list[UserError] = []
-    for candidate in candidates(place, prefer):
+    found = candidates(place, prefer) or candidates(place, LAST)
+    if found and prefer == BEST and found[0].name != BEST:
+        print(f"no {BEST} in {path} yet; taking {found[0].name} instead", file=sys.stderr)
+    for candidate in found:
         try:
-            found = read(candidate)
+            checkpoint = read(candidate)
         except UserError as error:
             damaged.append(error)
             continue
         for error in damaged:
             print(f"{error}; taking {candidate.name} instead", file=sys.stderr)
-        return found
+        return checkpoint
     if damaged:
         raise UserError(f"--ckpt_path {path}: no checkpoint there is whole: {damaged[0]}")
-    raise UserError(f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder")
+    raise UserError(
+        f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder{_inside(place)}"
+    )
+
+
+def _beside(path: Path) -> str:
+    """Return in words which checkpoints are in the folder of a missing one."""
+    there = sorted(file.name for file in path.parent.glob("*.ckpt"))
+    if there:
+        return f"; in {path.parent} there are {', '.join(there)}"
+    return "" if path.parent.is_dir() else f"; there is no folder {path.parent}"
+
+
+def _inside(folder: Path) -> str:
+    """Return in words which folders in one without checkpoints have some."""
+    runs = sorted({file.parent.name for file in folder.glob("*/*.ckpt")})
+    return f"; runs are in {', '.join(runs)}" if runs else ""
 
 
 def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
@@ -151,6 +195,27 @@ def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
         raise UserError(f"{path} does not fit this model: {detail}") from None
 
 
+def export_safetensors(
+    content: dict, path: Path, *, overwrite: bool, left_out: tuple[str, ...], data: str
+) -> None:
+    """Write the weights with their settings (`safetensors_file.write`).
+
+    Raises UserError where there is such a file already, unless `overwrite`, and for a checkpoint
+    that does not say its settings.
+    """
+    flag = f"--export_safetensors {path}"
+    if not safetensors_file.is_safetensors(path):
+        raise UserError(f"{flag}: the name must end in {safetensors_file.SUFFIX}, to be read again")
+    if path.exists() and not overwrite:
+        raise UserError(f"{flag}: exists; choose another name, or --overwrite")
+    if not is_ours(content):
+        raise UserError(f"{flag}: a checkpoint of the lab holds no settings to write beside it")
+    try:
+        safetensors_file.write(path, content, left_out=left_out, data=data)
+    except OSError as error:
+        raise UserError(f"{flag}: {error.strerror}") from None
+
+
 def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
     """Write the checkpoint with the lab's five entries only, as other implementations load it.
 
@@ -164,6 +229,6 @@ def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
     try:
         save(path, {key: content[key] for key in LAB_KEYS})
     except OSError as error:
-        raise UserError(f"--export_lab {path}: {error.strerror}") from None
+        raise UserError(f"--export_lab {path}: {why(error)}") from None
     except RecursionError:
         raise UserError("the checkpoint holds lists in lists without end") from None

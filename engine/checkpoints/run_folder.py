@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core import distributed
-from core.errors import UserError
+from core.errors import UserError, why
 from core.files import atomic_write, open_regular, remove_leftovers
 from engine.checkpoints import checkpoint
 from engine.checkpoints.checkpoint import Checkpoint
@@ -88,7 +88,7 @@ def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None
         ) from None
     except OSError as error:
         lock.release()
-        raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
+        raise UserError(f"--save_root {folder}: {why(error)}") from None
     except UserError:
         lock.release()
         raise
@@ -133,7 +133,7 @@ def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool
         with atomic_write(folder / SOURCE_FILE) as file:
             file.write(json.dumps(source, indent=2).encode())
     except OSError as error:
-        raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
+        raise UserError(f"--save_root {folder}: {why(error)}") from None
 
 
 def _run_digest(checkpoint: Checkpoint) -> str:

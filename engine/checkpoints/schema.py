@@ -112,11 +112,13 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], bool]] = {  # and whether it mu
     "last_epoch": (_is_counter(-1), True),
     "step": (_is_counter(0), True),
     "seconds": (lambda value: is_number(value, 0, 1e12), False),
+    "threads": (lambda value: isinstance(value, int) and 1 <= value <= 1024, False),
     "best": (_is_best, True),
     "settings": (_is_table, True),
     "fingerprint": (_is_table, False),
     "epoch_metrics": (_is_begun_epoch, False),
     "prediction_buffer": (_is_pictures, False),
+    "data": (lambda value: isinstance(value, str) and len(value) < 1000, False),
 }
 
 

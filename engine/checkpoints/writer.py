@@ -69,9 +69,12 @@ class Saver:
                 self.failed = None
             except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
                 self.failed = f"{path}: {getattr(error, 'strerror', None) or error}"
+                left = (
+                    f"the earlier {name} is whole" if path.exists() else f"there is no {name} yet"
+                )
                 print(
                     f"checkpoint not saved: {self.failed}\n"
-                    f"the run goes on and the earlier {name} is whole; free space or permissions",
+                    f"the run goes on, and {left}; free space or permissions",
                     file=sys.stderr,
                 )
 

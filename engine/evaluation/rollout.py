@@ -18,7 +18,12 @@ from core.randomness import Stream, normal
 from data.types import Clip, to_float
 from engine.contract import Model
 
+Watch = Callable[[str, int, int], None]  # told what is done: so many of so many
 CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bounds the memory
+
+
+def unwatched(what: str, done: int, of: int) -> None:
+    """Watch nothing."""
 
 
 @torch.inference_mode()
@@ -32,6 +37,7 @@ def rollout(
     seed: int = 0,
     draws: Sequence[tuple[int, ...]] | None = None,
     posterior: bool = False,
+    watch: Watch = unwatched,
 ) -> list[Tensor]:
     """Predict every clip from its context frames and its conditions, all clips as one batch.
 
@@ -39,16 +45,16 @@ def rollout(
     clips have as many. z `sample` samples the latent of frame t of clip k from the prior, with
     noise that is a function of (seed, *draws[k], t), scaled by temperature; draws[k] is (k,) where
     not given. z `mean` takes the prior's mean. posterior: sample every latent from the posterior
-    of the true frame instead, an oracle and no prediction. The model keeps its mode: call `eval()`
-    before.
+    of the true frame instead, an oracle and no prediction. watch hears of every frame. The model
+    keeps its mode: call `eval()` before.
     """
     noise = PriorNoise(
         z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
     )
     if compute.device.type == "cuda":
         with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
-            return _rollout(model, clips, compute, noise, posterior)
-    return _rollout(model, clips, compute, noise, posterior)
+            return _rollout(model, clips, compute, noise, posterior, watch)
+    return _rollout(model, clips, compute, noise, posterior, watch)
 
 
 def rollout_share(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]:
@@ -65,7 +71,12 @@ def rollout_all(model: Model, clips: Sequence[Clip], **how: Any) -> list[Tensor]
 
 
 def _rollout(
-    model: Model, clips: Sequence[Clip], compute: Compute, noise_of: "PriorNoise", posterior: bool
+    model: Model,
+    clips: Sequence[Clip],
+    compute: Compute,
+    noise_of: "PriorNoise",
+    posterior: bool,
+    watch: Watch,
 ) -> list[Tensor]:
     device, n_past = compute.device, clips[0].n_past
     longest = max(len(clip) for clip in clips)
@@ -75,10 +86,9 @@ def _rollout(
     predicted = torch.empty(longest, *context.shape[1:], dtype=torch.uint8, device=device)
     predicted[:n_past] = context
     context = to_float(context)  # (n_past, B, C, H, W)
-    predict: Callable = model.predict
     # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
     with compute.autocast():
-        frame, state = context[0], model.initial_state(context[0])
+        stepper = Stepper(model, context)
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))
             conditions = torch.stack(
@@ -87,20 +97,49 @@ def _rollout(
             features = model.encode_conditions(to_float(conditions.to(device)))
             noise = noise_of(model.latent_shape, steps, device)
             for i, t in enumerate(steps):
-                inputs = (frame, features[:, i], state, noise[:, i])
-                if t < n_past:
-                    frame, state = context[t], model.observe(*inputs, context[t])
-                    continue
-                if posterior:
+                truth = None
+                if posterior and t >= n_past:
                     truth = torch.stack([clip.frames[row[t]] for clip, row in zip(clips, rows)])
-                    frame, state = predict(*inputs, to_float(truth.to(device)))
-                else:
-                    if t == n_past and device.type == "cuda":
-                        predict = CapturedPredict(model, *inputs)
-                    frame, state = predict(*inputs)
-                predicted[t] = to_uint8(frame)
+                    truth = to_float(truth.to(device))
+                frame = stepper.step(features[:, i], noise[:, i], truth)
+                if t >= n_past:
+                    predicted[t] = to_uint8(frame)
+                    watch("frame", t + 1, longest)
     predicted = predicted.cpu()
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
+
+
+class Stepper:
+    """A rollout that is given its conditions one at a time: `rollout` steps so, and a player.
+
+    `frame` is the latest, (B, C, H, W) in [0, 1], and frame `t` of the clips. Step inside
+    `torch.inference_mode()` and one `autocast()`.
+    """
+
+    def __init__(self, model: Model, context: Tensor):
+        """Begin at the first of the context frames (n_past, B, C, H, W) in [0, 1]."""
+        self.model, self.context, self.t = model, context, 0
+        self.frame, self.state = context[0], model.initial_state(context[0])
+        self._predict: Callable = model.predict
+
+    def step(self, feature: Tensor, noise: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Take the next context frame in, or predict one; return it.
+
+        feature, of the encoded conditions, and noise are those of the frame to come; truth makes
+        the latent a sample of the posterior.
+        """
+        self.t += 1
+        inputs = (self.frame, feature, self.state, noise)
+        if self.t < len(self.context):
+            self.frame = self.context[self.t]
+            self.state = self.model.observe(*inputs, self.frame)
+        elif truth is not None:
+            self.frame, self.state = self.model.predict(*inputs, truth)
+        else:
+            if self.t == len(self.context) and self.frame.device.type == "cuda":
+                self._predict = CapturedPredict(self.model, *inputs)
+            self.frame, self.state = self._predict(*inputs)
+        return self.frame
 
 
 class CapturedPredict:

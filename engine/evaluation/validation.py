@@ -11,7 +11,7 @@ from core import distributed
 from core.device import Compute
 from core.randomness import Stream, normal
 from data.types import Batch, Clip, to_float
-from engine.evaluation.rollout import rollout_share
+from engine.evaluation.rollout import Watch, rollout_share, unwatched
 from engine.evaluation.scoring import Scores, mean_scores, score
 from settings.resolve import Settings
 
@@ -36,17 +36,25 @@ class Validation:
 
 
 def validate(
-    model: nn.Module, clips: Sequence[Clip], settings: Settings, compute: Compute
+    model: nn.Module,
+    clips: Sequence[Clip],
+    settings: Settings,
+    compute: Compute,
+    watch: Watch = unwatched,
 ) -> Validation:
     """Roll out the clips in evaluation mode and score them; the model's mode is restored.
 
-    Several processes share the clips, and each returns the whole.
+    Several processes share the clips, and each returns the whole. watch hears how far it is.
     """
-    return gather_validation(validate_share(model, clips, settings, compute), len(clips))
+    return gather_validation(validate_share(model, clips, settings, compute, watch), len(clips))
 
 
 def validate_share(
-    model: nn.Module, clips: Sequence[Clip], settings: Settings, compute: Compute
+    model: nn.Module,
+    clips: Sequence[Clip],
+    settings: Settings,
+    compute: Compute,
+    watch: Watch = unwatched,
 ) -> Validation:
     """Validate on this process's share of the clips. Nothing is exchanged."""
     was_training = model.training
@@ -59,9 +67,13 @@ def validate_share(
             z=settings.latent,
             temperature=settings.temperature,
             seed=settings.seed,
+            watch=watch,
         )
         own = [clips[item] for item in distributed.rank_indices(len(clips))]
-        scores = [score(clip, frames) for clip, frames in zip(own, predictions)]
+        scores = []
+        for clip, frames in zip(own, predictions):
+            watch("score", len(scores) + 1, len(own))
+            scores.append(score(clip, frames))
         posterior = {}
         if distributed.is_main():
             posterior = posterior_diagnostics(model, clips[0], settings, compute)

@@ -19,7 +19,14 @@ VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
 def write_gif(
     path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
 ) -> None:
-    """Write (T, 3, H, W) uint8 as a GIF, each frame shown for 20 ms, enlarged by `scale`.
+    """Write a GIF (`encode_gif`), whole or not at all."""
+    whole = encode_gif(frames, scale, milliseconds)
+    with atomic_write(path) as file:
+        file.write(whole)
+
+
+def encode_gif(frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS) -> bytes:
+    """Encode (T, 3, H, W) uint8 as a GIF, each frame shown for 20 ms, enlarged by `scale`.
 
     One palette serves all frames. A palette for each would take five times as long and make the
     file three times as large. The writer merges identical neighbors into one picture and adds
@@ -32,18 +39,17 @@ def write_gif(
     rows = Image.fromarray(np.concatenate(pixels))  # (T·H, W)
     indices = np.asarray(rows.quantize(palette=palette, dither=Image.Dither.NONE))
     indices = indices.reshape(pixels.shape[:3]).repeat(scale, axis=1).repeat(scale, axis=2)
-    with atomic_write(path) as file:
-        imageio.imwrite(
-            file,
-            indices,
-            plugin="pillow",
-            extension=".gif",
-            is_batch=True,
-            palette=bytes(palette.getpalette()),
-            duration=milliseconds,
-            loop=0,
-            optimize=True,  # leaves pixels out that are as in the frame before
-        )
+    return imageio.imwrite(
+        "<bytes>",
+        indices,
+        plugin="pillow",
+        extension=".gif",
+        is_batch=True,
+        palette=bytes(palette.getpalette()),
+        duration=milliseconds,
+        loop=0,
+        optimize=True,  # leaves pixels out that are as in the frame before
+    )
 
 
 def side_by_side(*clips: Tensor) -> Tensor:

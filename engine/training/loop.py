@@ -12,6 +12,7 @@ from core import distributed
 from core.errors import UserError
 from core.files import warn_on_write_error
 from core.signals import Interrupted, StopRequest
+from core.threads import SlowdownWatch, Threads
 from data.types import Clip, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
@@ -24,11 +25,21 @@ from engine.evaluation.validation import (
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker
 from engine.training.non_finite_guard import LIMIT
+from engine.training.overview import time_to_the_end
 from engine.training.prediction_buffer import begin_prediction_buffer
-from engine.training.progress import progress, progress_bar, refresh, say, summary
+from engine.training.progress import (
+    SECONDS_PER_REFRESH,
+    FirstSteps,
+    progress,
+    progress_bar,
+    refresh,
+    say,
+    stage,
+    summary,
+    validating,
+)
 from engine.training.run import Run
 
-SECONDS_PER_REFRESH = 0.5  # how often the bar reads metrics off the device
 STEPS_PER_CHECK = 16  # how often the host asks whether training has diverged
 
 
@@ -48,6 +59,7 @@ class TrainingLoop:
         tracker: Tracker,
         folder: Path,
         constants: dict[str, float],
+        threads: Threads,
     ):
         self.run, self.data, self.sets = run, data, sets
         self.tracker, self.constants = tracker, constants
@@ -55,6 +67,8 @@ class TrainingLoop:
         settings = run.settings
         self.saver = own_saver(folder, settings.keep_checkpoints, settings.save_every_minutes)
         self.stop = StopRequest()
+        self.slowdown = SlowdownWatch(threads, adapts=settings.minutes is not None)
+        self.first_steps = FirstSteps()
         if settings.prediction_buffer:
             run.prediction_buffer = begin_prediction_buffer(run.prediction_buffer, data, run.step)
         run.best = begin_best(run, next(iter(sets)), folder)
@@ -96,6 +110,8 @@ class TrainingLoop:
             self.sync_stop_and_clock()
             if self.stop.agreed or (epoch.batches and run.time_is_up):
                 break
+            if run.passed_quarter and run.epoch_is_long:  # and is not to wait for its validation
+                break
             scheduled = run.schedule()
             forced = run.teacher_forcing(epoch.batches, batch.frames.shape[1] - 1)
             metrics = run.train_step(batch, forced, kl_beta.fill_(scheduled["beta"]))
@@ -105,6 +121,7 @@ class TrainingLoop:
             now = time.perf_counter()
             run.seconds += now - mark if distributed.is_main() else 0
             epoch.seconds += now - mark
+            self.tell(bar, now - mark)
             mark = now
             if run.settings.minutes is None:
                 bar.update()
@@ -116,6 +133,13 @@ class TrainingLoop:
             if saver.due and not run.guard.diverging:
                 saver.save({checkpoint.LAST: run.resume_state()})
         self.sync_stop_and_clock()
+
+    def tell(self, bar: tqdm, seconds: float) -> None:
+        """Say what a step's time tells: how long the run will take, and where it slows down."""
+        if mean := self.first_steps.add(seconds):
+            say(bar, time_to_the_end(self.run, self.data, mean))
+        if words := self.slowdown.after_step(seconds):
+            say(bar, words)
 
     def end_epoch(self, bar: tqdm) -> None:
         """Validate, log and save after an epoch. A signal before or meanwhile leaves it undone.
@@ -129,14 +153,15 @@ class TrainingLoop:
         row = run.epoch_metrics.row() | {"val": dict(self.constants)}
         row["train"] = {"step": run.step} | row["train"]
         last = epoch + 1 == settings.num_epoch if settings.minutes is None else run.time_is_up
-        validates = (epoch + 1) % settings.per_val == 0 or last
+        validates = (epoch + 1) % settings.per_val == 0 or last or run.passed_quarter
         names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
         gifs: dict[str, Path] = {}
         scores: dict[str, list[Scores]] = {}
         if validates or names:
+            stage(bar, f"epoch {epoch}: BatchNorm statistics")
             run.recompute_bn_stats(self.data)
         if validates:
-            found = self.validate_all()
+            found = self.validate_all(bar)
             for name, validation in found.items():
                 row["val"] |= validation.row(name)
                 scores[name] = validation.scores
@@ -147,26 +172,30 @@ class TrainingLoop:
                 gifs = write_gifs(
                     found, saver.folder, epoch if settings.store_visualization else None
                 )
+        at = progress(run)
         run.end_epoch()
         self.tracker.log(epoch, row, gifs, scores)
         if validates:
-            say(bar, summary(row, progress(run), run.best))
+            say(bar, summary(row, at, run.best))
 
         names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
         if names or validates or saver.due:
+            stage(bar, f"epoch {epoch}: saving")
             state = run.state()
             resume_state = state | run.resume_only_state()
             saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
 
-    def validate_all(self) -> dict[str, Validation]:
-        """Validate on every set, the clips shared out.
+    def validate_all(self, bar: tqdm) -> dict[str, Validation]:
+        """Validate on every set, the clips shared out; `bar` tells how far it is.
 
         Raises Interrupted in all processes, or in none.
         """
         run, shares = self.run, {}
         with contextlib.suppress(Interrupted), self.stop.interruptible():
             shares = {
-                name: validate_share(run.model, clips, run.settings, run.compute)
+                name: validate_share(
+                    run.model, clips, run.settings, run.compute, validating(bar, run.epoch, name)
+                )
                 for name, clips in self.sets.items()
             }
         self.sync_stop_and_clock()
@@ -204,8 +233,8 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
 
 def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:
     """Write the GIF of each set's first clip, one a validation where `epoch` is given."""
-    kept = "" if epoch is None else f"_epoch={epoch}"
-    gifs = {f"{name}_gif": folder / f"{name}{kept}.gif" for name in found}
+    number = "" if epoch is None else f"_epoch={epoch}"
+    gifs = {f"{name}_gif": folder / f"{name}{number}.gif" for name in found}
     for path, validation in zip(gifs.values(), found.values()):
         with warn_on_write_error(path.name):
             write_gif(path, validation.predictions[0])

@@ -33,7 +33,7 @@ class Run:
     """Takes training steps and turns into a checkpoint and back.
 
     `epoch` is the epoch to train, `epoch_metrics` what of it is done, and `step` the number of
-    steps taken; with the settings they determine every schedule and every random draw.
+    steps taken; with the settings they determine every schedule and everything random.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class Run:
         self.epoch_metrics = EpochMetrics()
         self.step = 0
         self.seconds = 0.0  # spent training, which `--minutes` counts
+        self.epoch_began = 0.0  # seconds at the start of the epoch, the same in all processes
+        self.threads: int | None = None  # of the run that is resumed
         self.prediction_buffer: PredictionBuffer | None = None
         self.best: dict | None = None  # psnr (dB) and epoch, and what they were scored on
 
@@ -175,9 +177,23 @@ class Run:
         """True where they have, and no epoch is left half done."""
         return self.time_is_up and self.epoch_metrics.batches == 0
 
+    @property
+    def passed_quarter(self) -> bool:
+        """True where a quarter of `--minutes` has passed since the epoch began."""
+        if self.settings.minutes is None:
+            return False
+        quarter = 15 * self.settings.minutes  # seconds
+        return self.seconds // quarter > self.epoch_began // quarter
+
+    @property
+    def epoch_is_long(self) -> bool:
+        """True where the epoch takes so much of `--minutes` that it is not waited for."""
+        return 8 * (self.seconds - self.epoch_began) > 60 * self.settings.minutes
+
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
         self.epoch += 1
+        self.epoch_began = self.seconds
         self.epoch_metrics = EpochMetrics()
 
     def schedule(self) -> dict[str, float]:
@@ -221,6 +237,7 @@ class Run:
             "last_epoch": last_epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "threads": torch.get_num_threads(),
             "best": self.best,
             "settings": self.plain_settings(),
             "fingerprint": self.fingerprint,
@@ -243,6 +260,10 @@ class Run:
         A lab file gives weights, epoch, learning rate and teacher forcing ratio. The schedules
         are set so that at its epoch they have its values; they go on from there.
         """
+        if source.is_ours and "optimizer" not in source.content:
+            raise UserError(
+                f"{source.path} holds weights alone; begin a run with --warm_start {source.path}"
+            )
         checkpoint.load_weights(self.model, source)
         restore = self._restore_ours if source.is_ours else self._restore_lab
         try:
@@ -269,11 +290,13 @@ class Run:
     def _restore_ours(self, content: dict) -> None:
         self._restore_optimizer(content)
         self.epoch, self.step = content["last_epoch"] + 1, content["step"]
-        self.seconds = content.get("seconds", 0.0)
+        self.epoch_began = self.seconds = content.get("seconds", 0.0)
+        self.threads = content.get("threads")
         self.best = content["best"]
         if "epoch_metrics" in content:
             begun = EpochMetrics(**content["epoch_metrics"])
             self.epoch_metrics = begun.to(self.compute.device)
+            self.epoch_began -= begun.seconds
             self._count_in_own_batches(content.get("fingerprint", {}))
         if "prediction_buffer" in content:
             self.prediction_buffer = PredictionBuffer(content["prediction_buffer"])

@@ -1,6 +1,6 @@
 """Schedules as pure functions of the epoch (0, 1, …): resuming needs the counter only.
 
-With `--minutes` the epoch is a fraction of the time: the same curves, drawn finer.
+With `--minutes` the epoch is a fraction of the time: the same curves, in finer steps.
 
 Definitions: docs/lab.md, "Schedules"; cyclical annealing after Fu et al. 2019, eq. 6-7. `settings`
 is any object with the flags as attributes. `start`, where given, stands for `settings.tfr` or

@@ -31,5 +31,8 @@ class Task(Protocol):
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         """Print what no model at all would score, and return columns of it for the log."""
 
+    def overview(self, data: TrainingData) -> dict[str, str]:
+        """Return lines of its own for what is said before training, by what they are about."""
+
     def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Find out what a loaded checkpoint leaves open. Most leave nothing."""

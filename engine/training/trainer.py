@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core import distributed
 from core.device import Compute
+from core.threads import choose_threads
 from engine.checkpoints import checkpoint
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_run_folder, resume_point
@@ -14,7 +15,9 @@ from engine.evaluation.validation import (
     validate,
 )
 from engine.output.tracker import Tracker
+from engine.output.watching import watched
 from engine.training.loop import TrainingLoop
+from engine.training.overview import print_overview, print_timed_steps
 from engine.training.prediction_buffer import check_prediction_buffer
 from engine.training.run import Run
 from engine.training.task import Task
@@ -51,10 +54,20 @@ class Trainer:
                 "with --resume never"
             )
             return
+        threads = choose_threads(settings.threads, run.compute.device, run.threads)
+        if run.threads not in (None, threads.number):
+            print(
+                f"trained on {run.threads} threads so far, from here on {threads.number}: results "
+                f"may differ in the last bits (--threads {run.threads} keeps them)"
+            )
         print_global_batch_size(settings)
         sets = distributed.local_main_process_first(task.validation_sets)
         data = distributed.local_main_process_first(lambda: task.training_data(run.compute.device))
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
+        print_overview(task, run, data, sets, threads)
+        if settings.dry_run:
+            print_timed_steps(run, data)
+            return
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
         folder = Path(settings.save_root)
@@ -62,19 +75,22 @@ class Trainer:
             artifacts = (checkpoint.BEST, checkpoint.LAST)
             tracker = Tracker(folder, run.plain_settings(), run.epoch, artifacts)
             try:
-                TrainingLoop(run, data, sets, tracker, folder, constants).train()
+                TrainingLoop(run, data, sets, tracker, folder, constants, threads).train()
             finally:
                 tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
 
     def validate(self) -> dict[str, Validation]:
         """Validate as the test does, print the scores beside the baselines and return them."""
+        choose_threads(self.settings.threads, self.run.compute.device)
         sets = distributed.local_main_process_first(self.task.validation_sets)
         distributed.broadcast_from_main(lambda: self.task.baselines(sets))
-        found = {
-            name: validate(self.run.model, clips, self.settings, self.run.compute)
-            for name, clips in sets.items()
-        }
+        found = {}
+        for name, clips in sets.items():
+            with watched(name) as watch:
+                found[name] = validate(
+                    self.run.model, clips, self.settings, self.run.compute, watch
+                )
         for name, validation in found.items():
             means = mean_scores(validation.scores)
             print(f"{name}: {means['psnr']:.2f} dB, SSIM {means['ssim']:.4f}")
@@ -112,7 +128,7 @@ class Trainer:
             found = resume_point(settings, lambda: self.fingerprint)
             if found is not None:
                 step = found.content["step"]
-                print(f"going on from {found.path}, step {step} (--resume never begins anew)")
+                print(f"going on from {found.path}, step {step} (to begin anew: --resume never)")
                 return found, True
         if (path := settings.ckpt_path or settings.warm_start) is None:
             return None

@@ -1,0 +1,1 @@
+"""A dancer: joints, moves, the camera and the pose image, shared by the demo and the player."""

@@ -1,0 +1,1 @@
+"""Play a model: a page in the browser, a small server on this machine, and a step of inference."""

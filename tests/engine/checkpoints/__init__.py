@@ -1,0 +1,1 @@
+"""Tests of checkpoint files and run folders, whole, old and spoiled."""

@@ -1,0 +1,1 @@
+"""Tests of steps, schedules, optimizers and what keeps a run healthy."""

@@ -1,0 +1,1 @@
+"""Tests of flags, presets, and what makes a run what it is."""
