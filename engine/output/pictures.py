@@ -32,18 +32,19 @@ def write_gif(
     rows = Image.fromarray(np.concatenate(pixels))  # (T·H, W)
     indices = np.asarray(rows.quantize(palette=palette, dither=Image.Dither.NONE))
     indices = indices.reshape(pixels.shape[:3]).repeat(scale, axis=1).repeat(scale, axis=2)
+    encoded = imageio.imwrite(  # not into the file: where that fails, imageio tries once more
+        "<bytes>",
+        indices,
+        plugin="pillow",
+        extension=".gif",
+        is_batch=True,
+        palette=bytes(palette.getpalette()),
+        duration=milliseconds,
+        loop=0,
+        optimize=True,  # leaves pixels out that are as in the frame before
+    )
     with atomic_write(path) as file:
-        imageio.imwrite(
-            file,
-            indices,
-            plugin="pillow",
-            extension=".gif",
-            is_batch=True,
-            palette=bytes(palette.getpalette()),
-            duration=milliseconds,
-            loop=0,
-            optimize=True,  # leaves pixels out that are as in the frame before
-        )
+        file.write(encoded)
 
 
 def side_by_side(*clips: Tensor) -> Tensor:
