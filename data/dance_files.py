@@ -9,6 +9,7 @@ import numpy as np
 from core.errors import UserError
 from data.placement import frames_of
 from data.store.picture_files import Pictures
+from data.store.preparation import check_finished
 from data.store.prepared import open_pictures
 from data.store.remote import RemotePath, is_there, open_binary
 from data.store.shards import Shards
@@ -35,9 +36,15 @@ class Split:
 
 def list_split(root: Path | RemotePath, name: str) -> Split:
     """List `train` or `val`. Raises UserError for a frame without its pose image."""
+    check_root(root)
+    return paired(*(open_pictures(folder) for folder in split_folders(root, name)))
+
+
+def check_root(root: Path | RemotePath) -> None:
+    """Raise UserError for what is no folder, or is not prepared to the end."""
     if not root.is_dir():
         raise UserError(f"--DR {root}: no such folder")
-    return paired(*(open_pictures(folder) for folder in split_folders(root, name)))
+    check_finished(root)
 
 
 def split_folders(root: Path | RemotePath, name: str) -> list[Path]:

@@ -4,16 +4,24 @@ Each test goes through all operations of an undisturbed run, so the number of po
 operations; `python -m pytest tests/test_fault_injection.py -s` prints them.
 """
 
+import contextlib
 import csv
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import prepare
 import Trainer
+from core.errors import UserError
+from data.dance import DanceData
+from data.store.cache import cached_frames
+from data.store.picture_files import PictureFiles
 from engine.checkpoints import checkpoint
 from engine.training.run import Run
 from tests import toy
@@ -188,3 +196,79 @@ def test_killed_while_an_earlier_run_is_set_aside_nothing_of_it_is_lost(undistur
         assert_same(folder, expected)
         aside = {p.name: p.read_bytes() for p in folder.glob("previous-*/*")}
         assert {name: aside.get(name) for name in before} == before
+
+
+# ---------------------------------------------------------------------------------- preparation
+
+SIZE = ("--frame_H", "12", "--frame_W", "12")
+
+
+def prepare_data(root: Path, out: Path) -> None:
+    code, said = call(prepare, "--DR", root, "--out", out, *SIZE, "--num_workers", "1")
+    assert code == 0, said
+
+
+def content_of(root: Path, settings, tmp_path: Path) -> list[bytes]:
+    """Return all that a data set gives: frames, poses, cuts and test sequences."""
+    found = settings(DR=str(root), frame_H=12, frame_W=12, cache_dir=str(tmp_path / "frames"))
+    data = DanceData(found)
+    frames = [np.asarray(x) for split in (data.train, data.val) for x in split.decoded(found)]
+    clips = [x.numpy() for clip in data.test_clips() for x in (clip.frames, clip.conditions)]
+    return [x.tobytes() for x in frames + clips] + [str(data.cuts).encode()]
+
+
+@pytest.fixture
+def changed(root, tmp_path) -> Path:
+    """The small data set, with other cuts of the same length and without what was in test/old."""
+    changed = Path(shutil.copytree(root, tmp_path / "changed"))
+    (changed / "train/cuts.txt").write_text("7\n")
+    for folder in ("test_img", "test_label", "test_gt"):
+        shutil.copytree(root / "test" / folder / "0", root / "test" / folder / "1")
+    (changed / "val/val_img/0.png").write_bytes((changed / "val/val_img/1.png").read_bytes())
+    return changed
+
+
+def test_killed_at_any_operation_a_preparation_is_refused_or_whole(
+    root, changed, settings, tmp_path
+):
+    old, new = (content_of(place, settings, tmp_path) for place in (root, changed))
+    prepare_data(root, tmp_path / "prepared")
+    points = {}
+    for again in (False, True):
+        folder = tmp_path / f"counted {again}"
+        if again:
+            shutil.copytree(tmp_path / "prepared", folder)
+        points[again] = operations_of(tmp_path, lambda out=folder: prepare_data(changed, out))
+        assert content_of(folder, settings, tmp_path) == new
+    names = {path.name for path in (tmp_path / "counted False").rglob("*")}
+    assert names == {path.name for path in (tmp_path / "counted True").rglob("*")}
+    print(f"{len(points[False])} + {len(points[True])} points")
+    every = [(again, at) for again in points for at in range(len(points[again]))]
+    for is_again, at in every:
+        folder = tmp_path / f"killed {is_again} {at}"
+        if is_again:
+            shutil.copytree(tmp_path / "prepared", folder)
+        with Faults(tmp_path, at) as faults, dying():
+            prepare_data(changed, folder)
+        assert faults.is_dead
+        with contextlib.suppress(UserError):
+            assert content_of(folder, settings, tmp_path) in (old, new), points[is_again][at]
+        prepare_data(changed, folder)
+        assert content_of(folder, settings, tmp_path) == new
+        assert {path.name for path in folder.rglob("*")} == names
+        shutil.rmtree(folder)
+
+
+def test_killed_at_any_operation_a_cache_leaves_nothing_and_lies_about_nothing(root, tmp_path):
+    pictures = PictureFiles.in_folder(root / "train/train_img")
+
+    def decode(cache: Path) -> np.ndarray:
+        return np.asarray(cached_frames(pictures.paths, pictures.stats, 12, 12, cache, 1))
+
+    true = decode(tmp_path / "true")
+    points = operations_of(tmp_path, lambda: decode(tmp_path / "counted"))
+    for at, operation in enumerate(points):
+        with Faults(tmp_path, at), dying():
+            decode(tmp_path / f"killed {at}")
+        assert np.array_equal(decode(tmp_path / f"killed {at}"), true), operation
+        assert not list((tmp_path / f"killed {at}").rglob("*.tmp"))
