@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+import prepare
+import Tester
 import Trainer
 from core.files import atomic_write, earlier, remove_leftovers
 from engine.checkpoints import checkpoint
 from engine.training.run import Run
 from tests import toy
 from tests.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
-from tests.hostile import call, contents
+from tests.hostile import call, contents, rollout_flags
 
 TOY = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--device", "cpu"),
@@ -165,3 +167,71 @@ def test_who_cleans_up_leaves_what_another_process_is_writing(tmp_path):
     assert len(list(tmp_path.glob(".*.tmp"))) == 1
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+# ---------------------------------------------------------------------------- preparation
+
+
+def prepare_data(root: Path, out: Path, *flags) -> tuple[int, str]:
+    size = ("--frame_H", "12", "--frame_W", "12", "--num_workers", "1")
+    return call(prepare, "--DR", root, "--out", out, *size, *flags)
+
+
+def test_prepared_again_a_folder_holds_what_the_source_holds(root, tmp_path):
+    out = tmp_path / "prepared"
+    shutil.copytree(root / "test/test_label/0", root / "test/test_label/1")
+    assert prepare_data(root, out)[0] == 0
+    (out / "test/mine.txt").write_text("not of the source")
+    (root / "train/cuts.txt").write_text("7\n")  # as long as before
+    shutil.rmtree(root / "test/test_label/1")
+    shutil.rmtree(root / "val")
+    assert prepare_data(root, out)[0] == 0
+    assert (out / "train/cuts.txt").read_text() == "7\n"
+    assert not (out / "test/test_label/1").exists()
+    assert not (out / "val").exists()
+    assert (out / "test/mine.txt").exists()
+    (root / "train/cuts.txt").unlink()
+    assert prepare_data(root, out)[0] == 0
+    assert not (out / "train/cuts.txt").exists()
+
+
+def test_shares_of_a_preparation_are_missed_until_all_are_done(root, tmp_path):
+    out = tmp_path / "prepared"
+    for share in ("1/3", "0/3"):
+        code, said = prepare_data(root, out, "--shard", share)
+        assert code == 0
+        assert "--shard" in said.splitlines()[-1]
+        assert (out / "unfinished.json").exists()
+    assert prepare_data(root, out, "--shard", "2/3")[0] == 0
+    assert not list(out.glob("*done*"))
+    assert not (out / "unfinished.json").exists()
+
+
+@pytest.mark.parametrize("link", ["test/loop", "test/test_label/0/up"])
+def test_a_link_that_leads_back_is_refused_before_anything_is_copied(root, tmp_path, link):
+    (root / link).symlink_to(os.path.relpath(root / "test", (root / link).parent))
+    code, said = prepare_data(root, tmp_path / "prepared")
+    assert code == 2
+    assert str(root / "test") in said.splitlines()[-1]
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_a_folder_is_not_prepared_into_itself(root, tmp_path):
+    before = contents(root)
+    for out in (root, root / "test" / "prepared"):
+        code, said = prepare_data(root, out)
+        assert code == 2
+        assert "--out" in said
+    assert contents(root) == before
+
+
+# ------------------------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize("lacking", ["test_img", "test_label"])
+def test_a_sequence_of_which_a_part_is_missing_is_named(refused, root, ours, lacking):
+    other = {"test_img": "test_label", "test_label": "test_img"}[lacking]
+    shutil.copytree(root / "test" / other / "0", root / "test" / other / "8")
+    said = refused(Tester, *rollout_flags(root, ours))
+    assert str(root / "test" / other / "8") in said
+    assert str(root / "test" / lacking / "8") in said
