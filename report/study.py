@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "study.json", "finished.json"
@@ -85,7 +85,7 @@ def _keep_plan(study: Study, out: Path) -> None:
     path, plan = out / PLAN_FILE, asdict(study)
     try:
         if path.exists():
-            if json.loads(path.read_text()) != plan:
+            if parse_json(path.read_text()) != plan:
                 raise UserError(
                     f"{path}: another study is in this folder; give another --out, or the flags "
                     "it was begun with"

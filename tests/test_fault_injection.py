@@ -17,16 +17,18 @@ import pytest
 import torch
 
 import prepare
+import Tester
 import Trainer
 from core.errors import UserError
 from data.dance import DanceData
 from data.store.cache import cached_frames
 from data.store.picture_files import PictureFiles
 from engine.checkpoints import checkpoint
+from engine.checkpoints.results_folder import RESULT_FILES, read_source
 from engine.training.run import Run
 from tests import toy
 from tests.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
-from tests.hostile import call
+from tests.hostile import call, rollout_flags
 
 FLAGS = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--lr", "0.01"),
@@ -272,3 +274,43 @@ def test_killed_at_any_operation_a_cache_leaves_nothing_and_lies_about_nothing(r
             decode(tmp_path / f"killed {at}")
         assert np.array_equal(decode(tmp_path / f"killed {at}"), true), operation
         assert not list((tmp_path / f"killed {at}").rglob("*.tmp"))
+
+
+# ------------------------------------------------------------------------------------- testing
+
+
+def results_in(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for pattern in RESULT_FILES for p in folder.glob(pattern)}
+
+
+def test_killed_at_any_operation_a_test_leaves_results_of_one_checkpoint(
+    root, small_run, ours, tmp_path
+):
+    later = Path(shutil.copy(small_run / "last.ckpt", tmp_path / "later.ckpt"))
+
+    def test(path: Path, folder: Path) -> None:
+        flags = ("--save_root", folder, "--overwrite", "--no_report")
+        code, said = call(Tester, *rollout_flags(root, path, *flags))
+        assert code == 0, said
+
+    whole = {}
+    for path in (ours, later):
+        test(path, tmp_path / path.stem)
+        whole[str(path)] = results_in(tmp_path / path.stem)
+    assert whole[str(ours)].keys() == whole[str(later)].keys()
+    assert whole[str(ours)] != whole[str(later)]
+    shutil.copytree(tmp_path / ours.stem, tmp_path / "counted")
+    points = operations_of(tmp_path, lambda: test(later, tmp_path / "counted"))
+    print(f"{len(points)} points")
+    for at, operation in enumerate(points):
+        folder = Path(shutil.copytree(tmp_path / ours.stem, tmp_path / f"killed {at}"))
+        with Faults(tmp_path, at), dying():
+            test(later, folder)
+        source = read_source(folder)
+        found, expected = results_in(folder), whole[source["checkpoint"]]
+        assert found.items() <= expected.items(), operation
+        assert found == expected or source["finished"] is False
+    test(later, folder)
+    assert results_in(folder) == whole[str(later)]
+    assert read_source(folder)["finished"]
+    assert not list(folder.rglob("*.tmp"))

@@ -1,7 +1,6 @@
 """The folder of a run: one run at a time, going on where it stands, earlier runs set aside."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -23,13 +22,6 @@ from settings.resolve import Settings
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
-SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
-RESULT_FILES = (
-    *("pred_seq*.gif", "pose_pred_seq*.gif", "strip_seq*.png", "submission.csv"),
-    *("scores.csv", "summary.csv", "drift.csv", "scores.png", SOURCE_FILE),
-    *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv", "sequences.csv"),
-    *("pred_seq*.mp4", "pose_pred_seq*.mp4", "samples_seq*.mp4"),
-)
 RUN_FILES = {METRICS_FILE, SETTINGS_FILE, "wandb", "wandb.json", "tensorboard"}
 _CHECKPOINT = re.compile(r"(epoch=\d+|best|last(-\d+)?)\.ckpt")
 _GIF = re.compile(r"(.+?)(_epoch=\d+)?\.gif")
@@ -163,43 +155,3 @@ def _logged_sets(folder: Path) -> set[str]:
     except OSError:
         return set()
     return {name.removesuffix("_psnr") for name in names if name.endswith("_psnr")}
-
-
-def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
-    """Make a folder ready for what is predicted with a checkpoint, and note there which it is.
-
-    A later checkpoint of the same run replaces the results of an earlier one. Raises UserError
-    where the folder holds those of another run, unless `overwrite`, which removes them.
-    """
-    source = {"checkpoint": str(checkpoint.path.resolve()), "run": _run_digest(checkpoint)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        found = [file for pattern in RESULT_FILES for file in folder.glob(pattern)]
-        if found and not _same_run(folder / SOURCE_FILE, source):
-            if not overwrite:
-                raise UserError(
-                    f"--save_root {folder} holds {found[0].name} and more of another run: choose "
-                    "another folder, or --overwrite"
-                )
-            for file in found:
-                file.unlink()
-        with atomic_write(folder / SOURCE_FILE) as file:
-            file.write(json.dumps(source, indent=2).encode())
-    except OSError as error:
-        raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
-
-
-def _run_digest(checkpoint: Checkpoint) -> str:
-    """Return what is the same for all checkpoints of a run; of a lab file, for the file alone."""
-    known = checkpoint.content.get("fingerprint") if checkpoint.is_ours else None
-    text = json.dumps(known, sort_keys=True).encode() if known else checkpoint.path.read_bytes()
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _same_run(file: Path, source: dict) -> bool:
-    try:
-        with open_regular(file) as opened:
-            return json.load(opened).get("run") == source["run"]
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
