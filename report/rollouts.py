@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 from data.types import Clip
 from engine.evaluation.sampling import METRICS, Sampled, best_of
 from engine.evaluation.scoring import Scores
@@ -156,7 +156,7 @@ def read_rollout(path: Path) -> Rollout:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
         with np.load(path, allow_pickle=False) as arrays:
-            description = json.loads(arrays["description"].tobytes())
+            description = parse_json(arrays["description"].tobytes())
             if description["format"] != FORMAT:
                 raise ValueError(f"format {description['format']}, expected {FORMAT}")
             clips = {name: arrays[f"clip{k}"] for k, name in enumerate(description["clips"])}
@@ -169,7 +169,7 @@ def read_rollout(path: Path) -> Rollout:
         )
         _check(rollout)
     except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError),
         MemoryError,  # an array that claims more than it holds
     ) as error:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "sweep.json", "finished.json"
@@ -87,7 +87,7 @@ def _keep_plan(sweep: Sweep, out: Path) -> None:
     path = former if former.exists() else out / PLAN_FILE
     try:
         if path.exists():
-            if json.loads(path.read_text()) != plan:
+            if parse_json(path.read_text()) != plan:
                 raise UserError(
                     f"{path}: another sweep is in this folder; give another --out, or the flags "
                     "it was begun with"
