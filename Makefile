@@ -1,31 +1,32 @@
-# make demo   set up, draw demo data, train a few minutes, roll the test out
-# make demo-robot   the same for the robot model: draw, train, sample, score
+# make demo   set up, make demo data, train a few minutes, roll the test out
+# make demo-robot   the same for the robot model: make data, train, sample, score
 # make test   set up, check style, run the tests
 # make play   set up and play a small pretrained model in the browser; MODEL=robot for the arm
 # make pretrained   train both models of pretrained/ anew, on the demo's data
-# make study  set up, draw demo data, train the four runs of the lab report small, compare them
+# make sweep  set up, make demo data, train the report's four runs small, compare them
 # make pictures  the README's pictures: the page that is played, report and scores; needs chromium
-# Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders of the demos), STUDY (of the study), VENV.
+# Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders
+# of the demos), SWEEP (of the sweep), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
 ROBOT ?= runs/robot
-STUDY ?= runs/study
+SWEEP ?= runs/sweep
 PRETRAINED ?= runs/pretrained
 MODEL ?= dance
 BIN := $(VENV)/bin
 
-.PHONY: play pretrained demo demo-robot test study pictures install clean
+.PHONY: play pretrained demo demo-robot test sweep study pictures install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
-	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --mirror 0 \
+	$(BIN)/python Trainer.py --DR $(DEMO)/data --save_root $(DEMO)/run --preset quick --minutes 3 --flip_prob 0 \
 		--per_val 4
 	$(BIN)/python Tester.py --DR $(DEMO)/data --save_root $(DEMO)/results --ckpt_path $(DEMO)/run
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --out $(DEMO)/report
 	@echo
-	@echo "Open $(DEMO)/report/report.html in a browser to play the roll-outs"
+	@echo "Open $(DEMO)/report/report.html in a browser to play the rollouts"
 
 demo-robot: install
 	$(BIN)/python -m demo.robot --out $(ROBOT)/data
@@ -42,7 +43,7 @@ play: install
 pretrained: install
 	$(BIN)/python -m demo.dance --out $(PRETRAINED)/dance-data
 	$(BIN)/python Trainer.py --DR $(PRETRAINED)/dance-data --save_root $(PRETRAINED)/dance \
-		--preset quick --minutes 8 --mirror 0
+		--preset quick --minutes 8 --flip_prob 0
 	$(BIN)/python -m demo.robot --out $(PRETRAINED)/robot-data
 	$(BIN)/python Trainer.py --model svg --DR $(PRETRAINED)/robot-data \
 		--save_root $(PRETRAINED)/robot --preset quick --num_epoch 20 --epoch_size 35 \
@@ -55,14 +56,16 @@ pretrained: install
 			--overwrite --precision fp32 || exit; \
 	done
 
-study: install
-	$(BIN)/python -m demo.dance --out $(STUDY)/data --train_frames 600 --test_sequences 2 \
+study: sweep # its former name
+
+sweep: install
+	$(BIN)/python -m demo.dance --out $(SWEEP)/data --train_frames 600 --test_sequences 2 \
 		--sequence_length 200
-	$(BIN)/python Reporter.py --study --DR $(STUDY)/data --out $(STUDY)/report -- \
-		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch 2 --batch_size 4 --lr 2e-3 \
+	$(BIN)/python Reporter.py --sweep --DR $(SWEEP)/data --out $(SWEEP)/report -- \
+		--F_dim 16 --L_dim 8 --N_dim 4 --D_out_dim 24 --patch_size 2 --batch_size 4 --lr 2e-3 \
 		--num_epoch 40 --per_val 4 --per_save 40
 	@echo
-	@echo "Open $(STUDY)/report/report.html in a browser"
+	@echo "Open $(SWEEP)/report/report.html in a browser"
 
 pictures: install
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --sequences 0 --out $(DEMO)/pictures
@@ -89,4 +92,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(ROBOT) $(STUDY) $(PRETRAINED)
+	rm -rf $(VENV) $(DEMO) $(ROBOT) $(SWEEP) $(PRETRAINED)

@@ -1,7 +1,7 @@
-"""Show runs: `python Reporter.py RUN [RUN …] --out DIR`. See `--help` and the README.
+"""Show runs: `python Reporter.py RUN [RUN …] --out DIR`. See `--help` and docs/training.md.
 
 Writes figures as PNG and SVG, `runs.csv` and `report.html`, a page with a player that needs no
-network. RUN is a run folder or an output folder of the Tester. With `--study`, trains a grid of
+network. RUN is a run folder or an output folder of the Tester. With `--sweep`, trains a grid of
 runs first.
 """
 
@@ -18,10 +18,10 @@ from report.leaderboard import as_text, runs_in, standings
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
-from report.study import LAB_STUDY, Study, grid, run_study
 from report.style import to_svg, write_png
+from report.sweep import LAB_SWEEP, Sweep, grid, run_sweep
 from report.training_figures import training_figures
-from settings.flags import count, fraction, kl_anneal_type, natural, probability
+from settings.flag_types import count, fraction, kl_anneal_type, natural, probability
 
 GRID = {
     "kl_anneal_type": kl_anneal_type,
@@ -35,10 +35,10 @@ GRID = {
 def main() -> None:
     ours, trainers = split_flags(sys.argv[1:])
     flags = parser().parse_args(ours)
-    if flags.study:
-        paths = run_study(read_study(flags, trainers), Path(flags.out))
+    if flags.sweep:
+        paths = run_sweep(read_sweep(flags, trainers), Path(flags.out))
     else:
-        check_no_study(flags, trainers)
+        check_no_sweep(flags, trainers)
         paths = [path for run in flags.runs for path in runs_in(Path(run))]
     write_report(paths, Path(flags.out), flags.times, flags.sequences)
 
@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of Reporter.py."""
     parser = argparse.ArgumentParser(
         usage="%(prog)s RUN [RUN ...] --out DIR [flags]\n"
-        "       %(prog)s --study --DR ROOT --out DIR [flags] [-- flags of the Trainer]",
-        description="Show runs: figures, tables and a page to play their roll-outs.",
+        "       %(prog)s --sweep --DR ROOT --out DIR [flags] [-- flags of the Trainer]",
+        description="Show runs: figures, tables and a page to play their rollouts.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -69,34 +69,34 @@ def parser() -> argparse.ArgumentParser:
         "--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)"
     )
     add = parser.add_argument_group(
-        "study",
-        "Train runs one after another, test them and report on them. A begun study is gone on "
-        "with. Without a grid: the four runs of the lab report.",
+        "sweep",
+        "Train runs one after another, test them and report on them. A begun sweep is gone on "
+        "with. Without a grid: the report's four runs (docs/lab.md).",
     ).add_argument
-    add("--study", action="store_true", help="train the runs first")
-    add("--DR", metavar="ROOT", help="dataset folder of the study")
+    add("--sweep", "--study", action="store_true", help="train the runs first")
+    add("--DR", metavar="ROOT", help="dataset folder of the sweep")
     add("--split", choices=["test", "val"], help="rolled out (default: test if it has true frames)")
     for name, kind in GRID.items():
         add(f"--{name}", type=kind, nargs="+", metavar="VALUE", help="values of the grid")
     return parser
 
 
-def check_no_study(flags: argparse.Namespace, trainers: Sequence[str]) -> None:
-    """Raise UserError for a command that names no run, or that forgot `--study`."""
+def check_no_sweep(flags: argparse.Namespace, trainers: Sequence[str]) -> None:
+    """Raise UserError for a command that names no run, or that forgot `--sweep`."""
     given = [n for n in ("DR", "split", *GRID) if getattr(flags, n) is not None]
     if given or trainers:
         named = f"--{given[0]}" if given else "flags after --"
-        raise UserError(f"{named}: belongs to a study; add --study")
+        raise UserError(f"{named}: belongs to a sweep; add --sweep")
     if not flags.runs:
         raise UserError("RUN is missing: the folder of a run, or of the Tester's output")
 
 
-def read_study(flags: argparse.Namespace, trainers: list[str]) -> Study:
-    """Return the study that the flags ask for. Raises UserError."""
+def read_sweep(flags: argparse.Namespace, trainers: list[str]) -> Sweep:
+    """Return the sweep that the flags ask for. Raises UserError."""
     if flags.runs:
-        raise UserError(f"{flags.runs[0]}: --study makes its runs itself; flags go after --")
+        raise UserError(f"{flags.runs[0]}: --sweep makes its runs itself; flags go after --")
     if flags.DR is None:
-        raise UserError("--DR is missing: the dataset folder of the study")
+        raise UserError("--DR is missing: the dataset folder of the sweep")
     choices = {
         name: [f"{v:g}" if isinstance(v, float) else str(v) for v in getattr(flags, name)]
         for name in GRID
@@ -104,9 +104,9 @@ def read_study(flags: argparse.Namespace, trainers: list[str]) -> Study:
     }
     for name in ("save_root", "ckpt_path", "DR", *choices):
         if f"--{name}" in trainers:
-            raise UserError(f"--{name}: stands before the -- of a study, not after it")
+            raise UserError(f"--{name}: stands before the -- of a sweep, not after it")
     split = flags.split or ("test" if (Path(flags.DR) / "test" / "test_gt").is_dir() else "val")
-    return Study(grid(choices) if choices else LAB_STUDY, trainers, flags.DR, split)
+    return Sweep(grid(choices) if choices else LAB_SWEEP, trainers, flags.DR, split)
 
 
 def write_report(
@@ -129,16 +129,16 @@ def write_report(
         raise UserError(f"--out {out}: {error.strerror}") from None
     rollouts = {record.label: record.rollouts for record in records if record.rollouts}
     figures = rollout_figures(rollouts, times) | training_figures(records)
-    drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
+    shown = {name: to_svg(figure, name) for name, figure in figures.items()}
     for name, figure in figures.items():
         write_png(figure, out / f"{name}.png")
         with atomic_write(out / f"{name}.svg") as file:
-            file.write(drawn[name].encode())
+            file.write(shown[name].encode())
     write_table(out / "runs.csv", records)
     if len(records) > 1:
         print(as_text(standings(records)))
     title = records[0].label if len(records) == 1 else f"{len(records)} runs compared"
-    write_page(out / "report.html", title, records, drawn)
+    write_page(out / "report.html", title, records, shown)
     size = (out / "report.html").stat().st_size / 1e6
     print(f"{out}: report.html ({size:.1f} MB), runs.csv, {len(figures)} figures as PNG and SVG")
 

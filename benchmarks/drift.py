@@ -1,4 +1,4 @@
-"""Does a roll-out wear off? `python -m benchmarks.drift --DR ROOT --ckpt_path CKPT`.
+"""Does a rollout drift? `python -m benchmarks.drift --DR ROOT --ckpt_path CKPT`.
 
 Frames 501 to 600 of the sequences a run validates on, rolled out from frame 0 and, beside that,
 from the true frame 450. The difference is what 450 frames of drift cost.

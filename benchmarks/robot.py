@@ -1,10 +1,10 @@
 """The orderings that the robot model should show, on demo data: `python -m benchmarks.robot`.
 
 Trains every variant from several seeds for the same number of steps, scores the test sequences,
-and compares: best of N against copying the last known frame, with the condition against without,
+and compares: best of N against copying the last context frame, with the condition against without,
 best of N against the mean of N, posterior against prior, learned prior against fixed. Each
 difference is taken by sequence and averaged over the seeds; its 95 % interval is over sequences.
-Runs that are there already are not trained again. Results: benchmarks/ROBOT.md.
+Runs that are there already are not trained again. Results: docs/results.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 VARIANTS = {
     "condition, fixed prior": "",
     "condition, learned prior": "--prior learned",
-    "no condition, fixed prior": "--no_condition",
+    "no condition, fixed prior": "--action_free",
 }
 FULL, LEARNED, BLIND = VARIANTS
 
@@ -55,7 +55,7 @@ def difference(a: list[pd.Series], b: list[pd.Series]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--DR", type=Path, required=True, help="a set drawn by demo.robot")
+    parser.add_argument("--DR", type=Path, required=True, help="a set made by demo.robot")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--samples", type=int, default=20)

@@ -71,7 +71,7 @@ def plain_training(settings, device: torch.device, forced: bool) -> Callable[[],
 
 
 def sampling(settings, compute: Compute, samples: int) -> Callable[[], None]:
-    """Return a roll-out of many samples of a sequence as one batch."""
+    """Return a rollout of many samples of a sequence as one batch."""
     model = compute.prepare(SVG(SVGConfig.from_settings(settings))).eval()
     T = settings.n_eval
     clip = Clip("0", torch.randint(0, 256, (T, 3, 64, 64)).byte(), torch.randn(T, 7), 2)
@@ -80,7 +80,7 @@ def sampling(settings, compute: Compute, samples: int) -> Callable[[], None]:
 
 
 def plain_sampling(settings, device: torch.device, samples: int) -> Callable[[], None]:
-    """Return the obvious roll-outs, one sample after the other."""
+    """Return the obvious rollouts, one sample after the other."""
     model = SVG(SVGConfig.from_settings(settings)).to(device).eval()
     T = settings.n_eval
     frames, conditions = torch.rand(T, 3, 64, 64, device=device), torch.randn(T, 7, device=device)

@@ -36,7 +36,7 @@ COUNTED = 2  # windows that are counted, for a batch of any size
 CPU = torch.device("cpu")
 CASES = {
     "dance quick, 16 × 2": {"preset": "quick"},
-    "dance best, 32 × 2": {"preset": "best"},
+    "dance large, 32 × 2": {"preset": "large"},
     "dance lab, 2 × 16": {"preset": "lab"},
     "robot lab, 12 × 12": {"model": "svg", "preset": "lab"},
 }

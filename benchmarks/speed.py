@@ -1,4 +1,4 @@
-"""Speed of training, roll-out and data loading: `python -m benchmarks.speed`.
+"""Speed of training, rollout and data loading: `python -m benchmarks.speed`.
 
 Every row is a ratio to the plain reference of the same run: the obvious loop of the lab
 (tests/support/reference.py) in float32, one frame of one sequence at a time. Cases run in processes
@@ -146,7 +146,7 @@ def figures(settings, taken: float, flops: float, device: torch.device) -> dict[
     }
 
 
-# ------------------------------------------------------------------------- roll-out
+# ------------------------------------------------------------------------- rollout
 
 
 def random_clips(settings, sequences: int, frames: int) -> list[Clip]:
@@ -158,7 +158,7 @@ def random_clips(settings, sequences: int, frames: int) -> list[Clip]:
 def rolling_out(
     settings, compute: Compute, sequences: int, frames: int, repeats: int
 ) -> dict[str, float]:
-    """Time the engine's roll-out of all sequences as one batch."""
+    """Time the engine's rollout of all sequences as one batch."""
     model = compute.prepare(CVAE(CVAEConfig.from_settings(settings))).eval()
     clips = random_clips(settings, sequences, frames)
     taken = seconds(lambda: rollout(model, clips, compute=compute), compute.device, repeats)
@@ -168,7 +168,7 @@ def rolling_out(
 def plain_rolling_out(
     settings, compute: Compute, sequences: int, frames: int, repeats: int
 ) -> dict[str, float]:
-    """Time the obvious roll-out: sequence by sequence, frame by frame, float32."""
+    """Time the obvious rollout: sequence by sequence, frame by frame, float32."""
     model = CVAE(CVAEConfig.from_settings(settings)).to(compute.device).eval()
     poses = torch.rand(frames, 3, settings.frame_H, settings.frame_W, device=compute.device)
     noise = torch.randn(frames, *model.latent_shape, device=compute.device)
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch_size", type=int, help="default: 16 on a GPU, 4 elsewhere")
-    parser.add_argument("--frames", type=int, default=128, help="frames of a roll-out")
+    parser.add_argument("--frames", type=int, default=128, help="frames of a rollout")
     parser.add_argument("--compiled", action="store_true", help="compiled rows on a CPU as well")
     flags = parser.parse_args()
     device = choose_device(flags.device)
@@ -298,7 +298,7 @@ def main() -> None:
             )
         for sequences in (1, 5):
             size = (sequences, flags.frames, 1)
-            title = f"roll-out, {widths} widths, {sequences} x {flags.frames} frames"
+            title = f"rollout, {widths} widths, {sequences} x {flags.frames} frames"
             print(title, flush=True)
             sections[title] = compare(
                 {"plain": (plain_rolling_out, settings, Compute(device), *size)}

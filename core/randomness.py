@@ -1,7 +1,7 @@
-"""Randomness from counters: every draw is a function of (seed, purpose, counters).
+"""Randomness from counters: every random number is a function of (seed, purpose, counters).
 
 Nothing depends on how often a generator was called before, so a resumed or a distributed run
-draws what an undisturbed one draws. CPU and CUDA generators differ in their streams: the same
+samples what an undisturbed one samples. CPU and CUDA generators differ in their streams: the same
 seed repeats exactly on the same kind of device.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """Purposes that draw independently of each other under one seed."""
+    """Purposes whose random numbers are independent of each other under one seed."""
 
     INITIAL_WEIGHTS = 0
     WINDOWS = 1
@@ -28,7 +28,7 @@ class Stream(IntEnum):
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
-    """Return a NumPy generator for small draws on the host (orders, coins)."""
+    """Return a NumPy generator for a few numbers on the host (orders, tosses)."""
     return np.random.default_rng(_entropy(seed, stream, counters))
 
 
@@ -50,7 +50,7 @@ def normal(
     counters: Sequence[tuple[int, ...]],
     device: torch.device,
 ) -> Tensor:
-    """Draw N(0, 1) of shape (len(counters), *shape); row i is a function of counters[i] alone."""
+    """Sample N(0, 1) of shape (len(counters), *shape); row i is a function of counters[i] alone."""
     noise = torch.empty(len(counters), *shape, device=device)
     generator = torch.Generator(device=device)
     for row, counter in zip(noise, counters, strict=True):

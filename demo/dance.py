@@ -1,4 +1,4 @@
-"""Draw a dance data set in the lab's layout: python -m demo.dance --out DIR"""
+"""Make a synthetic dance data set in the lab's layout: python -m demo.dance --out DIR"""
 
 import argparse
 import os
@@ -13,17 +13,17 @@ from tqdm import tqdm
 
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
-from demo.dataset import Refusal, check_counts, draw_whole, in_processes
+from demo.dataset import Refusal, check_counts, in_processes, make_whole
 from demo.figure import draw_person
 from demo.motion import dance
 
-VERSION = 1  # of the pictures: raise it when the same arguments draw another set
+VERSION = 1  # of the pictures: raise it when the same arguments make another set
 SPLITS = ("train", "val", "test")  # the order is part of the seed
 TRAIN_CUTS = (1000 / 2890, 1630 / 2890, 2260 / 2890)  # where the lab's own recordings are joined
 CHUNK = 32  # frames handed to a worker at a time
 
 
-def draw_dataset(
+def make_dataset(
     out,
     seed=0,
     train_frames=2890,
@@ -33,10 +33,10 @@ def draw_dataset(
     num_workers=0,
     progress=False,
 ):
-    """Draw a data set into the folder `out`, all of it or nothing.
+    """Make a data set in the folder `out`, all of it or nothing.
 
     The pictures depend on `seed` alone, never on `num_workers` (0 or 1: no process pool). Returns
-    False, with nothing drawn, where `out` already holds the same set. Raises Refusal where it
+    False, with nothing made, where `out` already holds the same set. Raises Refusal where it
     holds anything else, or for a number out of range.
     """
     arguments = {
@@ -49,14 +49,14 @@ def draw_dataset(
     }
     check_counts(arguments | {"num_workers": num_workers})
 
-    def draw(folder):
-        _draw_all(_plan(folder, arguments), num_workers, progress)
+    def render(folder):
+        _render_all(_plan(folder, arguments), num_workers, progress)
         for truth in (folder / "test/test_gt").iterdir():
             given = folder / "test/test_img" / truth.name
             given.mkdir(parents=True)
             shutil.copyfile(truth / "0.png", given / "0.png")
 
-    return draw_whole(out, arguments, draw)
+    return make_whole(out, arguments, render)
 
 
 def recording(seed, split, index, frames):
@@ -100,14 +100,14 @@ def _jobs(joints, image_folder, pose_folder):
     ]
 
 
-def _draw_all(jobs, num_workers, progress):
+def _render_all(jobs, num_workers, progress):
     with tqdm(total=len(jobs), unit="frame", disable=not progress) as bar:
-        for drawn in in_processes(_draw_chunk, jobs, CHUNK, num_workers):
-            bar.update(drawn)
+        for done in in_processes(_render_chunk, jobs, CHUNK, num_workers):
+            bar.update(done)
 
 
-def _draw_chunk(jobs):
-    """Draw and save some frames; returns how many."""
+def _render_chunk(jobs):
+    """Render and save some frames; returns how many."""
     for joints, image_file, pose_file in jobs:
         picture = Image.fromarray(np.rint(draw_person(joints)).clip(0, 255).astype(np.uint8))
         picture.save(image_file, compress_level=1)
@@ -123,7 +123,7 @@ def _parser():
     parser.add_argument("--test_sequences", type=int, default=5, help="sequences to predict")
     parser.add_argument("--sequence_length", type=int, default=630, help="frames of val and test")
     workers = min(16, os.cpu_count() or 1)
-    parser.add_argument("--num_workers", type=int, default=workers, help="processes that draw")
+    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 
@@ -131,7 +131,7 @@ def main():
     parser = _parser()
     arguments = vars(parser.parse_args())
     try:
-        drawn = draw_dataset(
+        made = make_dataset(
             **arguments, val_frames=arguments["sequence_length"], progress=sys.stderr.isatty()
         )
     except Refusal as error:
@@ -140,7 +140,7 @@ def main():
         parser.error(f"--out {arguments['out']}: {error.strerror}")
     except KeyboardInterrupt:
         parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'drawn' if drawn else 'already holds this set, nothing to do'}")
+    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every demo data set shares: all of it or nothing, drawn by some processes."""
+"""What every demo data set shares: all of it or nothing, made by several processes."""
 
 import json
 import os
@@ -21,18 +21,18 @@ def check_counts(arguments):
             raise Refusal(f"--{name} must be at least {least}, not {value}")
 
 
-def draw_whole(out, arguments, draw):
-    """Make the folder `out` by `draw(folder)`, all of it or nothing.
+def make_whole(out, arguments, render):
+    """Make the folder `out` by `render(folder)`, all of it or nothing.
 
-    Returns False, with nothing drawn, where `out` already holds a set of these arguments. Raises
+    Returns False, with nothing made, where `out` already holds a set of these arguments. Raises
     Refusal where it holds anything else.
     """
     out = Path(out).absolute()
-    if _already_drawn(out, arguments):
+    if _already_made(out, arguments):
         return False
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        draw(partial)
+        render(partial)
         (partial / "demo.json").write_text(json.dumps(arguments, indent=2) + "\n")
         if out.exists():  # empty: Windows does not rename onto it
             out.rmdir()
@@ -42,7 +42,7 @@ def draw_whole(out, arguments, draw):
     return True
 
 
-def _already_drawn(out, arguments):
+def _already_made(out, arguments):
     """Whether `out` holds this very set; raises Refusal where it holds another thing."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False

@@ -36,7 +36,7 @@ SWINGS = (
 
 
 def dance(rng, frames):
-    """A motion (frames, C) drawn from a numpy generator."""
+    """A motion (frames, C), sampled by a numpy generator."""
     place = {"x": rng.uniform(-1.5, 1.5), "z": rng.uniform(4.2, 5.6)}
     start = STANDING | place | {"heading": rng.uniform(-60, 60)}
     moves = [_gesture(rng, np.array(list(start.values())))]

@@ -1,4 +1,4 @@
-"""Draw a robot-pushing data set in the lab's layout: python -m demo.robot --out DIR"""
+"""Make a synthetic robot-pushing data set in the lab's layout: python -m demo.robot --out DIR"""
 
 import argparse
 import os
@@ -9,17 +9,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.dataset import Refusal, check_counts, draw_whole, in_processes
+from demo.dataset import Refusal, check_counts, in_processes, make_whole
 from demo.pushing import play
 from demo.table import draw_table
 
-VERSION = 1  # of the pictures: raise it when the same arguments draw another set
+VERSION = 1  # of the pictures: raise it when the same arguments make another set
 SPLITS = ("train", "validate", "test")  # the order is part of the seed
 FOLDER = 256  # sequences of a folder traj_A_to_B
 CHUNK = 8  # sequences handed to a worker at a time
 
 
-def draw_dataset(
+def make_dataset(
     out,
     seed=0,
     train_sequences=600,
@@ -28,10 +28,10 @@ def draw_dataset(
     num_workers=0,
     progress=False,
 ):
-    """Draw a data set into the folder `out`, all of it or nothing.
+    """Make a data set in the folder `out`, all of it or nothing.
 
     The pictures depend on `seed` alone, never on `num_workers` (0 or 1: no process pool). Returns
-    False, with nothing drawn, where `out` already holds the same set. Raises Refusal where it
+    False, with nothing made, where `out` already holds the same set. Raises Refusal where it
     holds anything else, or for a number out of range.
     """
     arguments = {
@@ -43,17 +43,17 @@ def draw_dataset(
     }
     check_counts(arguments | {"num_workers": num_workers})
 
-    def draw(folder):
+    def render(folder):
         jobs = [
             (seed, split, index, frames, folder / split / trajectory(index) / str(index % FOLDER))
             for split in SPLITS
             for index in range(train_sequences if split == "train" else eval_sequences)
         ]
         with tqdm(total=len(jobs), unit="sequence", disable=not progress) as bar:
-            for drawn in in_processes(draw_sequences, jobs, CHUNK, num_workers):
-                bar.update(drawn)
+            for done in in_processes(render_sequences, jobs, CHUNK, num_workers):
+                bar.update(done)
 
-    return draw_whole(out, arguments, draw)
+    return make_whole(out, arguments, render)
 
 
 def trajectory(index):
@@ -72,8 +72,8 @@ def sequence(seed, split, index, frames):
     return np.stack([draw_table(table) for table in tables]), actions, positions
 
 
-def draw_sequences(jobs):
-    """Draw and save some sequences; returns how many."""
+def render_sequences(jobs):
+    """Render and save some sequences; returns how many."""
     for seed, split, index, frames, folder in jobs:
         pictures, actions, positions = sequence(seed, split, index, frames)
         folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def _parser():
     )
     parser.add_argument("--frames", type=int, default=30, help="frames of a sequence")
     workers = min(16, os.cpu_count() or 1)
-    parser.add_argument("--num_workers", type=int, default=workers, help="processes that draw")
+    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 
@@ -102,14 +102,14 @@ def main():
     parser = _parser()
     arguments = vars(parser.parse_args())
     try:
-        drawn = draw_dataset(**arguments, progress=sys.stderr.isatty())
+        made = make_dataset(**arguments, progress=sys.stderr.isatty())
     except Refusal as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"--out {arguments['out']}: {error.strerror}")
     except KeyboardInterrupt:
         parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'drawn' if drawn else 'already holds this set, nothing to do'}")
+    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Drawing the table from above: wood, shadows, objects, and an arm of two links."""
+"""Rendering the table from above: wood, shadows, objects, and an arm of two links."""
 
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from demo.pushing import COLORS, HAND
 
 SIZE = 64  # pixels of the picture, both ways
-SAMPLES = 4  # drawn so many times larger and averaged
+SAMPLES = 4  # rendered so many times larger and averaged
 SHADOW = (0.10, 0.13)  # where the shadow of a height of 1 falls
 SHOULDER = np.array([0.0, -1.25])  # the arm reaches in from beyond the upper edge
 LINKS = (1.15, 1.15)  # lengths of upper arm and forearm

@@ -31,7 +31,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function draw(tag, attributes = {}, text = "") {
+function svgElement(tag, attributes = {}, text = "") {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.textContent = text;
@@ -155,29 +155,29 @@ class Player {
 
     let widest = 1;
     const rows = this.shown.map((run) => {
-      const drawn = run.clips.map((clip) => ({ ...clip, run }));
-      const errors = withDifference ? drawn.filter((clip) => clip.truth !== null) : [];
-      const columns = drawn.length === 1 ? 1 + errors.length : drawn.length;
+      const predicted = run.clips.map((clip) => ({ ...clip, run }));
+      const errors = withDifference ? predicted.filter((clip) => clip.truth !== null) : [];
+      const columns = predicted.length === 1 ? 1 + errors.length : predicted.length;
       widest = Math.max(widest, columns);
       const panels = [
-        ...drawn.map((clip) => this.panel(clip.name, clip.blob, clip)),
+        ...predicted.map((clip) => this.panel(clip.name, clip.blob, clip)),
         ...errors.map((clip) => {
-          const name = drawn.length > 1 ? `Δ ${clip.name}` : "difference";
+          const name = predicted.length > 1 ? `Δ ${clip.name}` : "difference";
           return this.panel(name, clip.blob, clip, clip.truth);
         }),
       ];
       this.panels.push(...panels);
-      const row = make("div", { class: "drawn" }, ...panels.map((panel) => panel.element));
+      const row = make("div", { class: "predicted" }, ...panels.map((panel) => panel.element));
       if (several) {
         const dot = make("span", { class: "dot", style: `color: ${this.color(run)}` });
         row.prepend(make("p", { class: "run-name" }, dot, run.label));
       }
       return row;
     });
-    byId("drawn").replaceChildren(...rows);
+    byId("predicted").replaceChildren(...rows);
     const stage = byId("stage");
     stage.style.setProperty("--given", given.length);
-    stage.style.setProperty("--drawn", widest);
+    stage.style.setProperty("--predicted", widest);
     this.layOutCurve();
     this.load();
   }
@@ -240,7 +240,7 @@ class Player {
         out[o + 3] = 255;
       }
       context.putImageData(picture, 0, 0);
-      canvas.className = clip === null || truth !== null ? "" : this.frame < given ? "known" : "guess";
+      canvas.className = clip === null || truth !== null ? "" : this.frame < given ? "context" : "model";
       if (clip && truth === null) score.textContent = this.score(clip);
     }
     byId("where").textContent = `frame ${this.frame} of ${frames - 1}`;
@@ -307,11 +307,11 @@ class Player {
     this.series = [];
     for (const run of this.shown) {
       Object.entries(run.scores[metric] ?? {}).forEach(([name, values]) => {
-        const drawn = run.clips.findIndex((clip) => clip.name === name);
-        if (drawn < 0 && this.series.some((one) => one.base && one.name === name)) return; // once is enough
-        const label = run.clips.length > 1 || drawn < 0 ? name : run.label;
+        const predicted = run.clips.findIndex((clip) => clip.name === name);
+        if (predicted < 0 && this.series.some((one) => one.base && one.name === name)) return; // once is enough
+        const label = run.clips.length > 1 || predicted < 0 ? name : run.label;
         const own = this.sequence.runs.length > 1 && run.clips.length > 1 ? `${run.label}, ${name}` : label;
-        this.series.push({ name, label: own, values, base: drawn < 0, color: this.color(run, Math.max(0, drawn)), weak: run.weak[metric]?.[name] ?? [] });
+        this.series.push({ name, label: own, values, base: predicted < 0, color: this.color(run, Math.max(0, predicted)), weak: run.weak[metric]?.[name] ?? [] });
       });
     }
     const all = this.series.flatMap((one) => one.values.filter((value) => value !== null));
@@ -321,31 +321,31 @@ class Player {
     const span = high - low + 2 * room;
     this.y = (value) => box.top + ((high + room - value) / span) * (box.height - box.top - box.bottom);
 
-    const svg = draw("svg", { viewBox: `0 0 ${box.width} ${box.height}`, "aria-hidden": "true" });
+    const svg = svgElement("svg", { viewBox: `0 0 ${box.width} ${box.height}`, "aria-hidden": "true" });
     for (const value of all.length ? ticks(low, high, 4) : []) {
-      svg.append(draw("line", { class: "rule", x1: box.left, x2: box.width - box.right, y1: this.y(value), y2: this.y(value) }));
-      svg.append(draw("text", { x: box.left - 6, y: this.y(value) + 4, "text-anchor": "end" }, String(value)));
+      svg.append(svgElement("line", { class: "rule", x1: box.left, x2: box.width - box.right, y1: this.y(value), y2: this.y(value) }));
+      svg.append(svgElement("text", { x: box.left - 6, y: this.y(value) + 4, "text-anchor": "end" }, String(value)));
     }
     const floor = box.height - box.bottom;
-    svg.append(draw("line", { class: "rule", x1: box.left, x2: box.width - box.right, y1: floor, y2: floor }));
+    svg.append(svgElement("line", { class: "rule", x1: box.left, x2: box.width - box.right, y1: floor, y2: floor }));
     for (const frame of ticks(0, frames - 1, Math.max(2, box.width / 90))) {
-      if (Number.isInteger(frame)) svg.append(draw("text", { x: this.x(frame), y: box.height - 6, "text-anchor": "middle" }, String(frame)));
+      if (Number.isInteger(frame)) svg.append(svgElement("text", { x: this.x(frame), y: box.height - 6, "text-anchor": "middle" }, String(frame)));
     }
-    if (given > 1) svg.append(draw("rect", { class: "given-part", x: this.x(0), y: box.top, width: this.x(given - 1) - this.x(0), height: floor - box.top }));
+    if (given > 1) svg.append(svgElement("rect", { class: "given-part", x: this.x(0), y: box.top, width: this.x(given - 1) - this.x(0), height: floor - box.top }));
     for (const one of [...this.series].sort((a, b) => b.base - a.base)) {
-      const path = draw("path", { d: linePath(one.values, this.x, this.y), class: one.base ? "base" : "" });
+      const path = svgElement("path", { d: linePath(one.values, this.x, this.y), class: one.base ? "base" : "" });
       if (!one.base) path.style.stroke = one.color;
       svg.append(path);
       for (const frame of one.weak) {
         const [x, y] = [this.x(frame), this.y(one.values[frame])];
-        const mark = draw("path", { d: `M${x - 5} ${y - 11}h10L${x} ${y - 3}z`, class: "weak" });
+        const mark = svgElement("path", { d: `M${x - 5} ${y - 11}h10L${x} ${y - 3}z`, class: "weak" });
         mark.style.fill = one.color;
         svg.append(mark);
       }
     }
-    this.hand = draw("line", { class: "hand", y1: box.top, y2: floor });
+    this.hand = svgElement("line", { class: "hand", y1: box.top, y2: floor });
     this.dots = this.series.filter((one) => !one.base).map((one) => {
-      const dot = draw("circle", { r: 4 });
+      const dot = svgElement("circle", { r: 4 });
       dot.style.fill = one.color;
       return { dot, one };
     });

@@ -1,4 +1,4 @@
-"""The page: figures, tables and a player of roll-outs in one HTML file that needs no network.
+"""The page: figures, tables and a player of rollouts in one HTML file that needs no network.
 
 Text of users (names of runs, sequences, settings) is escaped here or set as text by page.js. The
 policy in the page lets the browser run the one script by its hash, and load nothing.
@@ -27,7 +27,7 @@ MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
 CAPTIONS = {
     "samples": ("Samples by frame", "Means over the sequences, with their 95 % intervals."),
     "scores": ("PSNR and SSIM by frame", "Triangles: the weakest spots of each run."),
-    "drift": ("Drift", "Does a roll-out wear off? All sequences together."),
+    "drift": ("Drift", "Does a rollout drift? All sequences together."),
     "losses": ("Losses", "Means over the steps of each epoch."),
     "schedules": ("Schedules", "What the epochs were trained with."),
     "teacher_forcing": ("Teacher forcing and loss", ""),
@@ -71,7 +71,7 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     if rollouts:
         room = MAX_BYTES - sum(len(part.encode()) for part in parts.values())
         parts["data"], tolerance = _data(rollouts, room)
-        explained = "Frames are shown exactly as they were drawn."
+        explained = "Frames are shown exactly as they were predicted."
         if tolerance:
             explained = (
                 f"To keep this file small, colors may be off by {tolerance} of 255 gray levels; "
@@ -196,13 +196,13 @@ def _digest(frames: np.ndarray) -> bytes:
 
 def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
     """Return the table of scores: a row per sequence, the means over the predicted frames."""
-    drawn = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
-    if not drawn:
+    predicted = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
+    if not predicted:
         return ""
-    one_each = len({name for _, name in drawn}) == 1
-    compared = one_each and len(drawn) > 1
+    one_each = len({name for _, name in predicted}) == 1
+    compared = one_each and len(predicted) > 1
     named = "{0}" if one_each else "{1}" if len(rollouts) == 1 else "{0}, {1}"
-    columns = {key: named.format(*key) for key in drawn}
+    columns = {key: named.format(*key) for key in predicted}
     columns |= {(None, n): n for rs in rollouts.values() for r in rs for n in r.baselines}
     rows = []
     for sequence, of_runs in by_sequence(rollouts).items():
@@ -213,9 +213,9 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
                 (label, n): _mean(of_runs.get(label) if label else some, metric, n)
                 for label, n in columns
             }
-            best = max((means[key] or 0 for key in drawn), default=0)
+            best = max((means[key] or 0 for key in predicted), default=0)
             for key, mean in means.items():
-                mark = ' class="best"' if compared and mean == best and key in drawn else ""
+                mark = ' class="best"' if compared and mean == best and key in predicted else ""
                 head = html.escape(f"{columns[key]}, {SHORT[metric]}")  # beside it on a phone
                 number = "–" if mean is None else f"{mean:.{digits}f}"
                 cells.append(f'<td{mark} data-head="{head}">{number}</td>')

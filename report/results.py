@@ -1,8 +1,9 @@
-"""What a test leaves to look at: its roll-outs for the Reporter, and a page of its own."""
+"""What a test leaves to look at: its rollouts for the Reporter, and a page of its own."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.checkpoints.results_folder import finish_results
 from report.page import write_page
 from report.rollouts import Rollout, write_rollouts
 from report.runs import Record
@@ -12,18 +13,19 @@ from report.style import Figure, to_svg
 def leave_results(
     folder: Path, rollouts: Sequence[Rollout], figures: dict[str, Figure], *, page: bool
 ) -> None:
-    """Write the roll-outs of one run and, with `page`, report.html with figures by name."""
+    """Write the rollouts of one run and, with `page`, report.html with figures by name."""
     write_rollouts(folder, rollouts)
-    if not page:
-        return
-    record = Record(rollouts[0].about["run"], rollouts=list(rollouts))
-    drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
-    write_page(folder / "report.html", record.label, [record], drawn)
-    print(f"{folder / 'report.html'}: open it in a browser to play them")
+    if page:
+        record = Record(rollouts[0].about["run"], rollouts=list(rollouts))
+        shown = {name: to_svg(figure, name) for name, figure in figures.items()}
+        write_page(folder / "report.html", record.label, [record], shown)
+    finish_results(folder)
+    if page:
+        print(f"{folder / 'report.html'}: open it in a browser to play them")
 
 
 def about_test(path: Path, settings) -> dict[str, str]:
-    """Return in words which test of which checkpoint roll-outs are of."""
+    """Return in words which test of which checkpoint rollouts are of."""
     return {
         "run": path.resolve().parent.name,
         "checkpoint": path.name,

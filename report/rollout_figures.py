@@ -1,4 +1,4 @@
-"""Figures of roll-outs: scores by frame, drift, and strips of moments."""
+"""Figures of rollouts: scores by frame, drift, and strips of moments."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,7 +33,7 @@ ERROR_COLORS = "magma"
 def rollout_figures(
     rollouts: dict[str, Sequence[Rollout]], times: Sequence[int] | None = None
 ) -> dict[str, Figure]:
-    """Return the figures of the roll-outs of some runs, by file name.
+    """Return the figures of the rollouts of some runs, by file name.
 
     times: the frames to show in the strips; by default they are spread evenly.
     """
@@ -82,7 +82,7 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
 
 
 def drift(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
-    """PSNR along the sequences in pieces of 100 frames: does a roll-out wear off?"""
+    """PSNR along the sequences, averaged over 100 frames at a time: does a rollout drift?"""
     curves: dict[str, tuple[list[np.ndarray], bool]] = {}
     for label, of_run in rollouts.items():
         for name in dict.fromkeys(n for r in of_run for n in (*r.predicted, *r.baselines)):
@@ -99,30 +99,30 @@ def drift(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
     for label, (series, is_baseline) in curves.items():
         line = {"color": GRAY, "ls": "--", "lw": 1} if is_baseline else next(lines)
         axis.plot(*drift_curve(series), **line, marker=".", ms=8, label=label)
-    width = _piece(max(len(values) for series, _ in curves.values() for values in series))
+    width = _stretch(max(len(values) for series, _ in curves.values() for values in series))
     label_axis(axis, "", f"PSNR (dB), mean over {width} frames", "frame")
     return with_legend(figure, [axis])
 
 
 def drift_curve(series: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
-    """Return the middle frame and the mean score of each piece, over all sequences that reach it.
+    """Return the middle frame and the mean score of each stretch, over all sequences that reach it.
 
-    A piece is 100 frames, or an eighth of short sequences; frame 0 begins none.
+    A stretch is 100 frames, or an eighth of short sequences; frame 0 begins none.
     """
     longest = max(map(len, series))
     middles, means = [], []
-    width = _piece(longest)
+    width = _stretch(longest)
     for start in range(1, longest, width):
         stop = min(start + width, longest)
-        pieces = [values[start:stop] for values in series if len(values) > start]
-        pieces = [piece for piece in pieces if not np.isnan(piece).all()]
-        if pieces:
+        parts = [values[start:stop] for values in series if len(values) > start]
+        parts = [part for part in parts if not np.isnan(part).all()]
+        if parts:
             middles.append((start + stop - 1) / 2)
-            means.append(float(np.mean([np.nanmean(piece) for piece in pieces])))
+            means.append(float(np.mean([np.nanmean(part) for part in parts])))
     return middles, means
 
 
-def _piece(longest: int) -> int:
+def _stretch(longest: int) -> int:
     return DRIFT_WIDTH if longest > 3 * DRIFT_WIDTH else max(1, longest // 8)
 
 

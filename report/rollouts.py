@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 from data.types import Clip
 from engine.evaluation.sampling import METRICS, Sampled, best_of
 from engine.evaluation.scoring import Scores
@@ -24,8 +24,8 @@ from engine.evaluation.scoring import Scores
 FORMAT = 1
 PATTERN = "rollout_seq*.npz"
 TRUTH = "truth"  # the clip that others are compared with, where it is known
-INPUTS = ("pose", TRUTH)  # clips that are the data's; all others a model drew
-COPIED = {"copy_first": "copy first frame", "copy_last": "copy last known frame"}  # baselines
+INPUTS = ("pose", TRUTH)  # clips that are the data's; all others a model predicted
+COPIED = {"copy_first": "copy first frame", "copy_last": "copy last context frame"}  # baselines
 MAX_BYTES = 1 << 31  # of one sequence, unpacked
 
 
@@ -44,7 +44,7 @@ class Rollout:
 
     @property
     def predicted(self) -> list[str]:
-        """The clips that have scores: those a model drew, where the truth is known."""
+        """The clips that have scores: those a model predicted, where the truth is known."""
         return [name for name in self.clips if name in self.scores.get("psnr", {})]
 
     @property
@@ -56,7 +56,7 @@ class Rollout:
 def from_prediction(
     clip: Clip, predicted: torch.Tensor, scores: Scores | None, about: dict[str, str]
 ) -> Rollout:
-    """Return the roll-out (T, 3, H, W) uint8 of a clip of the dance with its scores."""
+    """Return the rollout (T, 3, H, W) uint8 of a clip of the dance with its scores."""
     pictures = {"pose": clip.conditions, "prediction": predicted}
     if clip.has_truth:
         pictures = {"pose": clip.conditions, TRUTH: clip.frames, "prediction": predicted}
@@ -77,16 +77,16 @@ def from_prediction(
 def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
     """Return a clip of a stochastic model: truth, posterior, best of its samples, random ones."""
     clip = sampled.clip
-    drawn = {"posterior": "posterior", "best": "best"}
-    random = [name for name in sampled.shown if name not in drawn]
-    drawn |= {name: f"random {k}" for k, name in enumerate(random, 1)}  # alike in all sequences
-    pictures = {TRUTH: clip.frames} | {drawn[n]: frames for n, frames in sampled.shown.items()}
+    shown_as = {"posterior": "posterior", "best": "best"}
+    random = [name for name in sampled.shown if name not in shown_as]
+    shown_as |= {name: f"random {k}" for k, name in enumerate(random, 1)}  # alike in all sequences
+    pictures = {TRUTH: clip.frames} | {shown_as[n]: frames for n, frames in sampled.shown.items()}
     clips = {
         name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
         for name, frames in pictures.items()
     }
     numbers = {"best": best_of(sampled.samples["psnr"])}
-    numbers |= {drawn[name]: int(name.removeprefix("sample ")) for name in random}
+    numbers |= {shown_as[name]: int(name.removeprefix("sample ")) for name in random}
     by_frame = {
         metric: {"posterior": sampled.posterior[metric]}
         | {name: sampled.samples[metric][n] for name, n in numbers.items()}
@@ -105,7 +105,7 @@ def _padded(by_frame: dict[str, dict], given: int) -> dict[str, dict[str, np.nda
 
 
 def by_sequence(rollouts: dict[str, Sequence[Rollout]]) -> dict[str, dict[str, Rollout]]:
-    """Turn roll-outs by run into roll-outs by sequence and run."""
+    """Turn rollouts by run into rollouts by sequence and run."""
     found: dict[str, dict[str, Rollout]] = {}
     for label, of_run in rollouts.items():
         for rollout in of_run:
@@ -156,7 +156,7 @@ def read_rollout(path: Path) -> Rollout:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
         with np.load(path, allow_pickle=False) as arrays:
-            description = json.loads(arrays["description"].tobytes())
+            description = parse_json(arrays["description"].tobytes())
             if description["format"] != FORMAT:
                 raise ValueError(f"format {description['format']}, expected {FORMAT}")
             clips = {name: arrays[f"clip{k}"] for k, name in enumerate(description["clips"])}
@@ -169,11 +169,11 @@ def read_rollout(path: Path) -> Rollout:
         )
         _check(rollout)
     except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError),
         MemoryError,  # an array that claims more than it holds
     ) as error:
-        raise UserError(f"{path}: not a roll-out of the Tester ({error}); test again") from None
+        raise UserError(f"{path}: not a rollout of the Tester ({error}); test again") from None
     return rollout
 
 

@@ -1,11 +1,11 @@
-"""Reading what runs leave in their folders: the log, the settings, the roll-outs.
+"""Reading what runs leave in their folders: the log, the settings, the rollouts.
 
 A path given to the Reporter is a run folder (`metrics.csv`, `settings.json`), or an output folder
 of the Tester (`rollout_seq*.npz`), or a run folder with such output in it or in a sub-folder.
 """
 
-import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.files import parse_json
+from engine.checkpoints.results_folder import read_source
 from engine.checkpoints.run_folder import SETTINGS_FILE
 from engine.output.tracker import METRICS_FILE, read_log
 from report.rollouts import PATTERN, Rollout, read_rollouts
@@ -65,6 +67,11 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
     found = list(records.values())
     for path, label in zip(paths, labels(paths)):
         for folder in tested[path]:
+            if read_source(folder).get("finished") is False:
+                print(
+                    f"{folder}: its test was interrupted, and sequences may be missing; test again",
+                    file=sys.stderr,
+                )
             rollouts = read_rollouts(folder)
             of_run = rollouts[0].about.get("run")
             homes = [r for p, r in records.items() if p == path] or [
@@ -112,7 +119,7 @@ def _existing(path: Path) -> Path:
 
 
 def _result_folders(path: Path) -> list[Path]:
-    """Return the folders with roll-outs: the path itself and its own sub-folders."""
+    """Return the folders with rollouts: the path itself and its own sub-folders."""
     inside = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith("previous-"))
     return [folder for folder in (path, *sorted(inside)) if any(folder.glob(PATTERN))]
 
@@ -122,7 +129,7 @@ def _read_settings(folder: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The figure of sampled roll-outs: scores by step with their intervals."""
+"""The figure of sampled rollouts: scores by step with their intervals."""
 
 import pandas as pd
 
@@ -7,8 +7,8 @@ from report.style import BLUE, DASHES, GRAY, GREEN, UNITS, VERMILION, WIDTH, Fig
 LINES = {
     "best": ("best of {}", BLUE, DASHES[0]),
     "mean": ("mean of {}", VERMILION, DASHES[1]),
-    "posterior": ("posterior (sees the truth)", GREEN, DASHES[2]),
-    "copy_last": ("copy the last known frame", GRAY, DASHES[3]),
+    "posterior": ("posterior (oracle)", GREEN, DASHES[2]),
+    "copy_last": ("copy the last context frame", GRAY, DASHES[3]),
 }
 
 

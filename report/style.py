@@ -62,7 +62,7 @@ UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
 def style() -> AbstractContextManager:
-    """Return the context in which every figure is drawn and saved."""
+    """Return the context in which every figure is made and saved."""
     return matplotlib.rc_context(STYLE)
 
 

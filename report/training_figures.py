@@ -133,7 +133,7 @@ def annealing(records: Sequence[Record]) -> Figure | None:
 
 
 def validation(records: Sequence[Record]) -> Figure | None:
-    """PSNR and SSIM of the roll-outs of validation over the epochs, beside the baselines."""
+    """PSNR and SSIM of the rollouts of validation over the epochs, beside the baselines."""
     sets = list(dict.fromkeys(name for record in records for name in record.validation_sets))
     if not sets:
         return None

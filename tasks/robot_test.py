@@ -12,7 +12,7 @@ from core.device import Compute
 from core.files import atomic_write
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.run_folder import open_results_folder
+from engine.checkpoints.results_folder import open_results_folder
 from engine.evaluation.sampling import (
     Sampled,
     sample,

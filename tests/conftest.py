@@ -11,7 +11,7 @@ import torch
 
 import dataloader
 import Trainer
-from demo.dance import draw_dataset
+from demo.dance import make_dataset
 from settings.flags import tester_parser
 from settings.resolve import make_settings
 from tests.support.hostile import SMALL, call, contents, write_small_dataset
@@ -34,7 +34,7 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
 def dance_root(tmp_path_factory) -> Path:
     """A synthetic dataset: 60 training frames, 14 to validate on, two test sequences of 14."""
     root = tmp_path_factory.mktemp("synthetic") / "dance"
-    draw_dataset(root, train_frames=60, val_frames=14, test_sequences=2, sequence_length=14)
+    make_dataset(root, train_frames=60, val_frames=14, test_sequences=2, sequence_length=14)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Pose images: thin colored limbs on white, as OpenPose draws them."""
+"""Pose images: thin colored limbs on white, as OpenPose renders them."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,12 +7,12 @@ from data.pose.camera import EYE_HEIGHT, HEIGHT, WIDTH, project
 from data.pose.skeleton import JOINT, SIDES
 from data.pose_colors import FACE_LIMBS, LIMBS, NOSE_LIMB
 
-SCALE = 4  # drawn larger, then averaged, for smooth lines
+SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3  # pixels
 
 
 def draw_pose(joints):
-    """Draw joints (J, 3) as a pose image of WIDTH x HEIGHT.
+    """Render joints (J, 3) as a pose image of WIDTH x HEIGHT.
 
     A limb with both ends outside the picture is left out; from behind, so is the face.
     """

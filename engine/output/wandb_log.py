@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.files import atomic_write, warn_on_write_error
+from core.files import atomic_write, parse_json, warn_on_write_error
 from engine.evaluation.scoring import Scores
 
 ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
@@ -56,7 +56,7 @@ def _run_id(folder: Path, wanted: str | None) -> str:
     """Return the id asked for, else that of the folder's run, else a new one; and keep it."""
     file = folder / ID_FILE
     try:
-        known = json.loads(file.read_text())["id"]
+        known = parse_json(file.read_text())["id"]
     except (OSError, ValueError, TypeError, KeyError):
         known = None
     chosen = wanted or (known if isinstance(known, str) else None) or secrets.token_hex(4)

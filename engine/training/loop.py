@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -48,7 +49,8 @@ class TrainingLoop:
 
     sets: clips to validate on by name; the first set chooses `best.ckpt`. constants: figures that
     go into every row of the log, such as baselines. Files go to `folder`, written by the first
-    process of a run.
+    process of a run; before, it asks `check_folder`, which raises where the folder is no longer
+    the run's own.
     """
 
     def __init__(
@@ -60,18 +62,23 @@ class TrainingLoop:
         folder: Path,
         constants: dict[str, float],
         threads: Threads,
+        check_folder: Callable[[], None] = lambda: None,
     ):
         self.run, self.data, self.sets = run, data, sets
         self.tracker, self.constants = tracker, constants
+        self.check_folder = check_folder
         own_saver = Saver if distributed.is_main() else NoSaver
         settings = run.settings
-        self.saver = own_saver(folder, settings.keep_checkpoints, settings.save_every_minutes)
+        self.saver = own_saver(
+            folder, settings.keep_checkpoints, settings.save_every_minutes, check_folder
+        )
         self.stop = StopRequest()
         self.slowdown = SlowdownWatch(threads, adapts=settings.minutes is not None)
         self.first_steps = FirstSteps()
         if settings.prediction_buffer:
             run.prediction_buffer = begin_prediction_buffer(run.prediction_buffer, data, run.step)
-        run.best = begin_best(run, next(iter(sets)), folder)
+        judge = next(iter(sets))
+        run.best = distributed.broadcast_from_main(lambda: begin_best(run, judge, folder))
 
     def train(self) -> None:
         """Train the run to the last epoch of its settings, or until a signal asks to stop."""
@@ -83,9 +90,11 @@ class TrainingLoop:
                     with contextlib.suppress(Interrupted):
                         self.end_epoch(bar)
                 if stop.agreed:
-                    saver.save({checkpoint.LAST: run.resume_state()})
+                    self.save_resume_point()
             finally:
                 saver.close()
+        if saver.failed:
+            raise self.not_saved()
         if stop.agreed:
             if distributed.is_main():
                 print(
@@ -93,8 +102,6 @@ class TrainingLoop:
                     file=sys.stderr,
                 )
             raise SystemExit(stop.exit_code)
-        if saver.failed:
-            raise UserError(f"the last checkpoint could not be written: {saver.failed}")
 
     def train_epoch(self, bar: tqdm) -> None:
         """Train what is left of the epoch, or what time and signals leave of it.
@@ -131,7 +138,7 @@ class TrainingLoop:
             if run.step % STEPS_PER_CHECK == 0 and run.guard.diverged:
                 raise self.diverged()
             if saver.due and not run.guard.diverging:
-                saver.save({checkpoint.LAST: run.resume_state()})
+                self.save_resume_point()
         self.sync_stop_and_clock()
 
     def tell(self, bar: tqdm, seconds: float) -> None:
@@ -146,10 +153,12 @@ class TrainingLoop:
         """Validate, log and save after an epoch. A signal before or meanwhile leaves it undone.
 
         Raises Interrupted then; the epoch counts as begun, and all of this comes when it is
-        resumed.
+        resumed. A kill leaves it undone too, between any two files: the resume point of before
+        gives way last, and whatever was written of the epoch is written again.
         """
         if self.stop.agreed:
             raise Interrupted
+        self.check_folder()
         run, saver, settings, epoch = self.run, self.saver, self.run.settings, self.run.epoch
         row = run.epoch_metrics.row() | {"val": dict(self.constants)}
         row["train"] = {"step": run.step} | row["train"]
@@ -158,6 +167,8 @@ class TrainingLoop:
         names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
         gifs: dict[str, Path] = {}
         scores: dict[str, list[Scores]] = {}
+        if (validates or names) and checkpoint.LAST not in saver.written:
+            self.save_resume_point()
         if validates or names:
             stage(bar, f"epoch {epoch}: BatchNorm statistics")
             run.recompute_bn_stats(self.data)
@@ -176,8 +187,6 @@ class TrainingLoop:
         at = progress(run)
         run.end_epoch()
         self.tracker.log(epoch, row, gifs, scores)
-        if validates:
-            say(bar, summary(row, at, run.best))
 
         names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
         if names or validates or saver.due:
@@ -185,6 +194,8 @@ class TrainingLoop:
             state = run.state()
             resume_state = state | run.resume_only_state()
             saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
+        if validates:
+            say(bar, summary(row, at, run.best))
 
     def validate_all(self, bar: tqdm) -> dict[str, Validation]:
         """Validate on every set, the clips shared out; `bar` tells how far it is.
@@ -203,6 +214,26 @@ class TrainingLoop:
         if self.stop.agreed:
             raise Interrupted
         return {name: gather_validation(s, len(self.sets[name])) for name, s in shares.items()}
+
+    def save_resume_point(self) -> None:
+        """Write all that an exact continuation needs, as the run stands."""
+        self.saver.save({checkpoint.LAST: self.run.resume_state()})
+
+    def not_saved(self) -> UserError:
+        """Return what to tell where the run ends and files of it could not be written."""
+        run, saver = self.run, self.saver
+        files = ", ".join(f"{saver.folder / name} ({why})" for name, why in saver.failed.items())
+        ended = "stopped" if self.stop.agreed else "trained to its end"
+        goes_on = "the same command goes on from the last checkpoint that was"
+        if not checkpoint.candidates(saver.folder):
+            goes_on = "no checkpoint was, and the same command begins anew"
+        return UserError(
+            f"{ended} at step {run.step}, but the last checkpoint could not be written: {files}; "
+            f"free space or permissions, then {goes_on}"
+            if checkpoint.LAST in saver.failed
+            else f"{ended} at step {run.step}, but not all of its checkpoints could be written: "
+            f"{files}"
+        )
 
     def sync_stop_and_clock(self) -> None:
         """Let all processes know of a signal to one of them, and go by the first one's clock."""
@@ -224,12 +255,20 @@ class TrainingLoop:
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:
-    """Return the best score so far, or none where it was another set's, which says nothing."""
+    """Return the best score so far, or none where it was another set's, which says nothing.
+
+    Where `best.ckpt` is of an earlier epoch, since it could not be written, its own score stands.
+    """
     begun = {"set": judge, "holdout": list(run.settings.holdout or ())}
-    goes_on = run.best is not None and (folder / checkpoint.BEST).exists()
-    if goes_on and all(run.best.get(key) == value for key, value in begun.items()):
-        return run.best
-    return begun | {"psnr": float("-inf"), "epoch": -1}
+    none = begun | {"psnr": float("-inf"), "epoch": -1}
+    try:
+        stored = checkpoint.load(folder / checkpoint.BEST).get("best") if run.best else None
+    except UserError:
+        return none
+    found = [best for best in (run.best, stored) if best]
+    if not stored or any(best.get(key) != begun[key] for best in found for key in begun):
+        return none
+    return min(found, key=lambda best: best["epoch"])
 
 
 def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:

@@ -71,11 +71,18 @@ class Trainer:
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
         folder = Path(settings.save_root)
-        with open_run_folder(folder, run.plain_settings(), continued_from=self.continued_from):
+        with open_run_folder(
+            folder,
+            run.plain_settings(),
+            continued_from=self.continued_from,
+            source=self._source.path if self._source else None,
+        ) as check_folder:
             artifacts = (checkpoint.BEST, checkpoint.LAST)
             tracker = Tracker(folder, run.plain_settings(), run.epoch, artifacts)
             try:
-                TrainingLoop(run, data, sets, tracker, folder, constants, threads).train()
+                TrainingLoop(
+                    run, data, sets, tracker, folder, constants, threads, check_folder
+                ).train()
             finally:
                 tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import Trainer
-from demo.robot import draw_dataset
+from demo.robot import make_dataset
 from tests.support.hostile import call, trainer_flags
 from tests.support.scripts import TINY_ROBOT
 
@@ -65,7 +65,7 @@ def test_a_training_lists_and_stats_the_frames_of_the_dance_once(root, asked, ca
 def test_a_training_lists_and_reads_the_sequences_of_the_robot_once(tmp_path, asked):
     """Windows and fingerprint both need the tables of the training split."""
     root = tmp_path / "data"
-    draw_dataset(root, train_sequences=2, eval_sequences=1, frames=8)
+    make_dataset(root, train_sequences=2, eval_sequences=1, frames=8)
     for count in asked.values():
         count.clear()
     flags = f"--DR {root} --save_root {tmp_path / 'run'} {TINY_ROBOT} --prior fixed"

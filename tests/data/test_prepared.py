@@ -63,7 +63,7 @@ def test_shares_together_make_the_whole(
     out = tmp_path / "shared"
     said = run_prepare(monkeypatch, capsys, f"--DR {dance_root} --out {out} --shard 1/2")
     assert "60 frames in 3 shards, 1 of them made now" in said
-    with pytest.raises(UserError, match="2 of 3 shards are missing"):
+    with pytest.raises(UserError, match="not finished"):
         DanceWindows(settings(DR=str(out), train_vi_len=4), CPU)
     run_prepare(monkeypatch, capsys, f"--DR {dance_root} --out {out} --shard 0/2")
     assert files_of(out) == files_of(prepared)

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import to_tensor
 from core.errors import UserError
 from data.robot import RobotWindows, random_windows, read_sequences
 from dataloader import Dataset_Robot, robot_clips
-from demo.robot import draw_dataset
+from demo.robot import make_dataset
 from tests.support.data_sets import settings_for
 
 
@@ -22,7 +22,7 @@ from tests.support.data_sets import settings_for
 def robot_root(tmp_path_factory) -> Path:
     """A synthetic set: five sequences of 8 frames to train on, two of each other split."""
     root = tmp_path_factory.mktemp("synthetic") / "robot"
-    draw_dataset(root, train_sequences=5, eval_sequences=2, frames=8)
+    make_dataset(root, train_sequences=5, eval_sequences=2, frames=8)
     return root
 
 

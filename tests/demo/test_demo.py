@@ -13,7 +13,7 @@ import demo.dance
 from data.pose.camera import HEIGHT, WIDTH
 from data.pose.picture import draw_pose
 from data.pose.skeleton import JOINT
-from demo.dance import Refusal, draw_dataset, recording
+from demo.dance import Refusal, make_dataset, recording
 from demo.figure import draw_person
 from demo.scene import empty_studio
 
@@ -23,7 +23,7 @@ TINY = {"train_frames": 40, "val_frames": 12, "test_sequences": 2, "sequence_len
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "dance"
-    assert draw_dataset(out, **TINY)
+    assert make_dataset(out, **TINY)
     return out
 
 
@@ -67,7 +67,7 @@ def test_layout(rendered):
 
 
 def test_the_workers_do_not_matter(rendered, tmp_path):
-    assert draw_dataset(tmp_path / "dance", **TINY, num_workers=2)
+    assert make_dataset(tmp_path / "dance", **TINY, num_workers=2)
     assert files_of(tmp_path / "dance") == files_of(rendered)
 
 
@@ -116,20 +116,20 @@ def test_copying_the_first_frame_scores_low(split, index):
 
 def test_the_same_set_is_not_rendered_again(rendered):
     before = (rendered / "demo.json").stat().st_mtime_ns
-    assert not draw_dataset(rendered, **TINY)
+    assert not make_dataset(rendered, **TINY)
     assert (rendered / "demo.json").stat().st_mtime_ns == before
 
 
 def test_a_set_of_other_arguments_is_refused(rendered):
     with pytest.raises(Refusal, match="other arguments"):
-        draw_dataset(rendered, **TINY, seed=1)
+        make_dataset(rendered, **TINY, seed=1)
     assert json.loads((rendered / "demo.json").read_text())["seed"] == 0
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Refusal, match="not a demo"):
-        draw_dataset(tmp_path, **TINY)
+        make_dataset(tmp_path, **TINY)
     assert list(files_of(tmp_path)) == ["thesis.txt"]
 
 
@@ -139,7 +139,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo.dance, "draw_pose", stop)
     with pytest.raises(KeyboardInterrupt):
-        draw_dataset(tmp_path / "dance", **TINY)
+        make_dataset(tmp_path / "dance", **TINY)
     assert not list(tmp_path.iterdir())
 
 

@@ -5,14 +5,14 @@ import pytest
 
 from demo import pushing
 from demo.dataset import Refusal
-from demo.robot import draw_dataset, sequence
+from demo.robot import make_dataset, sequence
 
 
 def test_the_same_seed_draws_the_same_set_and_another_another(tmp_path):
     sizes = {"train_sequences": 2, "eval_sequences": 1, "frames": 4}
-    assert draw_dataset(tmp_path / "a", **sizes, num_workers=2)
-    assert draw_dataset(tmp_path / "b", **sizes)
-    assert draw_dataset(tmp_path / "c", **sizes, seed=1)
+    assert make_dataset(tmp_path / "a", **sizes, num_workers=2)
+    assert make_dataset(tmp_path / "b", **sizes)
+    assert make_dataset(tmp_path / "c", **sizes, seed=1)
     a, b, c = (
         {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("traj*/*/*")}
         for n in "abc"
@@ -21,11 +21,11 @@ def test_the_same_seed_draws_the_same_set_and_another_another(tmp_path):
     assert a == b
     assert set(a) == set(c)
     assert a != c
-    assert not draw_dataset(tmp_path / "a", **sizes)
+    assert not make_dataset(tmp_path / "a", **sizes)
     with pytest.raises(Refusal, match="other arguments"):
-        draw_dataset(tmp_path / "a", **sizes, seed=1)
+        make_dataset(tmp_path / "a", **sizes, seed=1)
     with pytest.raises(Refusal, match="--frames"):
-        draw_dataset(tmp_path / "d", frames=0)
+        make_dataset(tmp_path / "d", frames=0)
 
 
 def test_the_arm_obeys_its_commands_and_reports_where_it_is():

@@ -122,9 +122,9 @@ def test_sequences_of_the_data_are_starts(dance_root):
 
 
 def test_a_robot_starts_from_its_data(tmp_path):
-    from demo.robot import draw_dataset
+    from demo.robot import make_dataset
 
-    draw_dataset(tmp_path / "robot", train_sequences=2, eval_sequences=3, frames=8)
+    make_dataset(tmp_path / "robot", train_sequences=2, eval_sequences=3, frames=8)
     played = models.load(str(PRETRAINED / "robot.safetensors"), "cpu")
     flags = flags_of("--ckpt_path", "x", "--DR", tmp_path / "robot")
     make_world, starts = Player.world_of(played, flags)

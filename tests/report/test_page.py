@@ -287,10 +287,10 @@ def test_samples_of_a_robot_stand_side_by_side(opened, written):
     for index, name in enumerate(("truth", *samples)):
         view.shows(index, clips[name][0])
     kinds = view.page.locator(".panel canvas").evaluate_all("all => all.map(c => c.className)")
-    assert kinds == ["", *["known"] * 3, *[""] * 3]
+    assert kinds == ["", *["context"] * 3, *[""] * 3]
     view.press("ArrowRight", "ArrowRight")
     kinds = view.page.locator(".panel canvas").evaluate_all("all => all.map(c => c.className)")
-    assert kinds == ["", *["guess"] * 3, *[""] * 3]
+    assert kinds == ["", *["model"] * 3, *[""] * 3]
     tops = [view.page.locator(".panel").nth(k).bounding_box()["y"] for k in range(1, 4)]
     assert len(set(tops)) == 1
 

@@ -10,7 +10,7 @@ import pytest
 import Tester
 import Trainer
 from core.errors import UserError
-from demo.robot import draw_dataset
+from demo.robot import make_dataset
 from engine.checkpoints import checkpoint
 from settings.models import MODELS
 from tests.support.runs import assert_same_run, wait_for_output
@@ -21,7 +21,7 @@ from tests.support.scripts import TINY_ROBOT, good, rows_of, run, start_training
 def robot_root(tmp_path_factory) -> Path:
     """A synthetic set: four sequences of 8 frames to train on, three of each other split."""
     root = tmp_path_factory.mktemp("synthetic") / "robot"
-    draw_dataset(root, train_sequences=4, eval_sequences=3, frames=8)
+    make_dataset(root, train_sequences=4, eval_sequences=3, frames=8)
     return root
 
 

@@ -6,13 +6,13 @@ import signal
 import pytest
 
 import Reporter
-from report import study
+from report import sweep
 from report.runs import read_records
 from tests.support.reporting import make_results, make_run, rollout
 
 
 def test_a_grid_has_every_combination():
-    made = study.grid({"kl_anneal_type": ["Cyclical", "None"], "tfr": ["0", "1"]})
+    made = sweep.grid({"kl_anneal_type": ["Cyclical", "None"], "tfr": ["0", "1"]})
     assert list(made) == [
         "type=Cyclical_tfr=0",
         "type=Cyclical_tfr=1",
@@ -34,22 +34,22 @@ def scripts(monkeypatch):
     def call(script, *flags):
         called.append([script, *flags])
         given = dict(zip(flags[::2], flags[1::2]))
-        folder = study.Path(given["--save_root"])
+        folder = sweep.Path(given["--save_root"])
         if script == "Tester.py":
             make_results(folder, rollout("0", len(called)))
             return
         make_run(folder, kl_anneal_type=given.get("--kl_anneal_type"))
         if folder.name in fails:
-            raise study.UserError("Trainer.py ended with code 1")
+            raise sweep.UserError("Trainer.py ended with code 1")
 
-    monkeypatch.setattr(study, "_call", call)
+    monkeypatch.setattr(sweep, "_call", call)
     monkeypatch.setattr(Reporter, "write_report", lambda paths, *_: print(read_records(paths)))
     return called, fails
 
 
-def test_a_study_goes_on_where_it_was_stopped(report, scripts, tmp_path):
+def test_a_sweep_goes_on_where_it_was_stopped(report, scripts, tmp_path):
     called, fails = scripts
-    words = ["--study", "--DR", tmp_path, "--out", tmp_path / "s", "--kl_anneal_type", "Cyclical"]
+    words = ["--sweep", "--DR", tmp_path, "--out", tmp_path / "s", "--kl_anneal_type", "Cyclical"]
     words += ["None", "--", "--num_epoch", "6"]
     fails.add("type=None")
     code, _, err = report(*words)
@@ -77,11 +77,25 @@ def test_a_study_goes_on_where_it_was_stopped(report, scripts, tmp_path):
     assert called == []
     code, _, err = report(*words[:-1], "7")
     assert code == 2
-    assert "another study" in err
+    assert "another sweep" in err
 
 
-def test_a_study_passes_on_that_it_is_to_stop(tmp_path, monkeypatch):
-    """Its script hears of a SIGTERM, may save, and the study ends when it has."""
+def test_a_sweep_begun_as_a_study_goes_on(report, scripts, tmp_path):
+    called, _ = scripts
+    words = ["--study", "--DR", tmp_path, "--out", tmp_path / "s", "--tfr", "0", "--", "--lr", "1"]
+    assert report(*words)[0] == 0
+    (tmp_path / "s" / "sweep.json").rename(tmp_path / "s" / "study.json")
+    called.clear()
+    assert report("--sweep", *words[1:])[0] == 0
+    assert called == []
+    assert not (tmp_path / "s" / "sweep.json").exists()
+    code, _, err = report(*words[:-1], "2")
+    assert code == 2
+    assert "study.json: another sweep" in err
+
+
+def test_a_sweep_passes_on_that_it_is_to_stop(tmp_path, monkeypatch):
+    """Its script hears of a SIGTERM, may save, and the sweep ends when it has."""
     (tmp_path / "Slow.py").write_text(
         "import pathlib, signal, sys, time\n"
         "here = pathlib.Path(__file__).parent\n"
@@ -90,7 +104,7 @@ def test_a_study_passes_on_that_it_is_to_stop(tmp_path, monkeypatch):
         "(here / 'begun').touch()\n"
         "time.sleep(60)\n"
     )
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
 
     def stop(*_):
         if (tmp_path / "begun").exists():
@@ -100,17 +114,17 @@ def test_a_study_passes_on_that_it_is_to_stop(tmp_path, monkeypatch):
     signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
     try:
         with pytest.raises(SystemExit):
-            study._call("Slow.py")
+            sweep._call("Slow.py")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert (tmp_path / "saved").exists()
 
 
-def test_without_a_grid_the_study_is_the_labs(report, scripts, tmp_path):
+def test_without_a_grid_the_sweep_is_the_labs(report, scripts, tmp_path):
     called, _ = scripts
-    assert report("--study", "--DR", tmp_path, "--out", tmp_path / "s")[0] == 0
-    plan = json.loads((tmp_path / "s" / "study.json").read_text())
+    assert report("--sweep", "--DR", tmp_path, "--out", tmp_path / "s")[0] == 0
+    plan = json.loads((tmp_path / "s" / "sweep.json").read_text())
     assert len(plan["experiments"]) == 4
     assert plan["split"] == "val"
     assert called[4][called[4].index("--kl_anneal_cycle") :][:2] == ["--kl_anneal_cycle", "20"]
@@ -119,16 +133,16 @@ def test_without_a_grid_the_study_is_the_labs(report, scripts, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--study"], "--DR"),
-        (["run", "--study", "--DR", "."], "run"),
-        (["run", "--tfr", "1"], "--study"),
-        (["run", "--", "--lr", "1"], "--study"),
-        (["--study", "--DR", ".", "--tfr", "2"], "at most 1"),
-        (["--study", "--DR", ".", "--tfr", "1", "--", "--tfr", "0"], "--tfr"),
-        (["--study", "--DR", ".", "--", "--save_root", "x"], "--save_root"),
+        (["--sweep"], "--DR"),
+        (["run", "--sweep", "--DR", "."], "run"),
+        (["run", "--tfr", "1"], "--sweep"),
+        (["run", "--", "--lr", "1"], "--sweep"),
+        (["--sweep", "--DR", ".", "--tfr", "2"], "at most 1"),
+        (["--sweep", "--DR", ".", "--tfr", "1", "--", "--tfr", "0"], "--tfr"),
+        (["--sweep", "--DR", ".", "--", "--save_root", "x"], "--save_root"),
     ],
 )
-def test_studies_that_make_no_sense(report, tmp_path, words, says):
+def test_sweeps_that_make_no_sense(report, tmp_path, words, says):
     code, _, err = report("--out", tmp_path / "out", *words)
     assert code == 2
     assert says in err

@@ -1,6 +1,6 @@
-"""Studies: several runs that differ in a few flags, one after another, ending in one report.
+"""Sweeps: several runs that differ in a few flags, one after another, ending in one report.
 
-A study is a folder with a run folder for each experiment, and `study.json`, its plan. The same
+A sweep is a folder with a run folder for each experiment, and `sweep.json`, its plan. The same
 command goes on where it was stopped.
 """
 
@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
-PLAN_FILE, DONE_FILE = "study.json", "finished.json"
+PLAN_FILE, DONE_FILE = "sweep.json", "finished.json"
+FORMER_PLAN_FILE = "study.json"
 TEST_FOLDER = "test"  # of a run folder, for the Tester's output
 
-# The four runs of the lab report that did best (spec lab4), by the flags in which they differ.
-LAB_STUDY: dict[str, dict[str, str]] = {
+# The report's four runs (docs/lab.md), by the flags in which they differ.
+LAB_SWEEP: dict[str, dict[str, str]] = {
     "cyclical": {"kl_anneal_type": "Cyclical"},
     "monotonic": {"kl_anneal_type": "Monotonic"},
     "cyclical-20-0.5-free": {
@@ -38,7 +39,7 @@ LAB_STUDY: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Study:
+class Sweep:
     """What is to be trained: for each experiment its own flags, and the flags of all."""
 
     experiments: dict[str, dict[str, str]]
@@ -57,14 +58,14 @@ def grid(choices: dict[str, Sequence[str]]) -> dict[str, dict[str, str]]:
     return experiments
 
 
-def run_study(study: Study, out: Path) -> list[Path]:
+def run_sweep(sweep: Sweep, out: Path) -> list[Path]:
     """Train and test every experiment that is not done yet; return their run folders.
 
-    Raises UserError where `out` holds another study, or where an experiment fails.
+    Raises UserError where `out` holds another sweep, or where an experiment fails.
     """
-    _keep_plan(study, out)
-    folders = [out / name for name in study.experiments]
-    for number, (name, flags) in enumerate(study.experiments.items(), 1):
+    _keep_plan(sweep, out)
+    folders = [out / name for name in sweep.experiments]
+    for number, (name, flags) in enumerate(sweep.experiments.items(), 1):
         folder = out / name
         if (folder / DONE_FILE).exists():
             print(f"{number}/{len(folders)} {name}: done before", flush=True)
@@ -72,22 +73,23 @@ def run_study(study: Study, out: Path) -> list[Path]:
         print(f"{number}/{len(folders)} {name}: training", flush=True)
         own = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
         # The same command goes on with a begun run, and has nothing to do for a trained one.
-        _call("Trainer.py", "--DR", study.data, *study.shared, *own, "--save_root", str(folder))
-        _call("Tester.py", "--DR", study.data, "--save_root", str(folder / TEST_FOLDER),
-              "--ckpt_path", str(folder), "--split", study.split, "--no_report")  # fmt: skip
+        _call("Trainer.py", "--DR", sweep.data, *sweep.shared, *own, "--save_root", str(folder))
+        _call("Tester.py", "--DR", sweep.data, "--save_root", str(folder / TEST_FOLDER),
+              "--ckpt_path", str(folder), "--split", sweep.split, "--no_report")  # fmt: skip
         with atomic_write(folder / DONE_FILE) as file:
             file.write(json.dumps(flags).encode())
     return folders
 
 
-def _keep_plan(study: Study, out: Path) -> None:
+def _keep_plan(sweep: Sweep, out: Path) -> None:
     """Write the plan, or check that the one there is the same."""
-    path, plan = out / PLAN_FILE, asdict(study)
+    former, plan = out / FORMER_PLAN_FILE, asdict(sweep)
+    path = former if former.exists() else out / PLAN_FILE
     try:
         if path.exists():
-            if json.loads(path.read_text()) != plan:
+            if parse_json(path.read_text()) != plan:
                 raise UserError(
-                    f"{path}: another study is in this folder; give another --out, or the flags "
+                    f"{path}: another sweep is in this folder; give another --out, or the flags "
                     "it was begun with"
                 )
             return
@@ -97,7 +99,7 @@ def _keep_plan(study: Study, out: Path) -> None:
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not the plan of a study ({error})") from None
+        raise UserError(f"{path}: not the plan of a sweep ({error})") from None
 
 
 def _call(script: str, *flags: str) -> None:
@@ -111,5 +113,5 @@ def _call(script: str, *flags: str) -> None:
     if code != 0:
         raise UserError(
             f"{script} ended with code {code} (its words are above); the same command "
-            "goes on with the study"
+            "goes on with the sweep"
         )
