@@ -145,7 +145,8 @@ class TrainingLoop:
         """Say what a step's time tells: how long the run will take, and where it slows down."""
         if mean := self.first_steps.add(seconds):
             say(bar, time_to_the_end(self.run, self.data, mean))
-        if words := self.slowdown.after_step(seconds):
+        on_cpu = self.run.compute.device.type == "cpu"
+        if on_cpu and (words := self.slowdown.after_step(seconds)):
             say(bar, words)
 
     def end_epoch(self, bar: tqdm) -> None:
