@@ -4,6 +4,9 @@ Writes GIFs, submission.csv, a page to play them and, where the true frames are 
 See `--help`.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 from argparse import Namespace
 
 from core import distributed

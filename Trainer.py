@@ -1,5 +1,8 @@
 """Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 from argparse import Namespace
 from functools import cached_property
 from pathlib import Path
