@@ -66,4 +66,8 @@ def advising_on_memory() -> Iterator[None]:
 
 
 # torch.OutOfMemoryError is a RuntimeError; the CPU's allocator has no class of its own.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+# "Could not create a primitive" is oneDNN's way to say it, under `ulimit -v` for one.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory"),
+    *("could not create a primitive", "can't start new thread", "std::bad_alloc"),
+)

@@ -13,7 +13,7 @@ from engine.evaluation.validation import (
     Validation,
     validate,
 )
-from engine.output.tracker import Tracker
+from engine.output.tracker import Tracker, check_logs
 from engine.training.loop import TrainingLoop
 from engine.training.prediction_buffer import check_prediction_buffer
 from engine.training.run import Run
@@ -57,6 +57,7 @@ class Trainer:
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
+        distributed.broadcast_from_main(lambda: check_logs(run.plain_settings()))
         folder = Path(settings.save_root)
         with open_run_folder(
             folder,
