@@ -5,6 +5,9 @@ network. RUN is a run folder or an output folder of the Tester. With `--sweep`, 
 runs first.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 import argparse
 import csv
 import io
