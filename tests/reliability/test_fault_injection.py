@@ -1,7 +1,7 @@
-"""A fault at every file operation in turn (tests/faults.py), and what must hold after each.
+"""A fault at every file operation in turn (tests/support/faults.py), and what must hold after each.
 
 Each test goes through all operations of an undisturbed run, so the number of points is that of the
-operations; `python -m pytest tests/test_fault_injection.py -s` prints them.
+operations; `python -m pytest tests/reliability/test_fault_injection.py -s` prints them.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from data.store.picture_files import PictureFiles
 from engine.checkpoints import checkpoint
 from engine.checkpoints.results_folder import RESULT_FILES, read_source
 from engine.training.run import Run
-from tests import toy
-from tests.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
-from tests.hostile import call, rollout_flags
+from tests.support import toy
+from tests.support.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
+from tests.support.hostile import call, rollout_flags
 
 FLAGS = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--lr", "0.01"),

@@ -19,9 +19,9 @@ from data.store.shards import open_shards, write_shard
 from engine.checkpoints import checkpoint
 from engine.training.loop import TrainingLoop
 from engine.training.run import Run
-from tests import toy
-from tests.hostile import call
-from tests.scripts import ROOT, TINY, start
+from tests.support import toy
+from tests.support.hostile import call
+from tests.support.scripts import ROOT, TINY, start
 
 TOY = (
     *("--model", "toy", "--DR", ".", "--batch_size", "12", "--device", "cpu"),
