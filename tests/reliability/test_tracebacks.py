@@ -14,10 +14,10 @@ import pytest
 import Reporter
 import Tester
 import Trainer
-from tests import toy
-from tests.faults import Faults, operations_of
-from tests.hostile import call, rollout_flags, trainer_flags
-from tests.scripts import ROOT, TINY
+from tests.support import toy
+from tests.support.faults import Faults, operations_of
+from tests.support.hostile import call, rollout_flags, trainer_flags
+from tests.support.scripts import ROOT, TINY
 
 NESTED = b"[" * 100_000
 TOY = (
