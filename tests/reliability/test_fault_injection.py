@@ -268,6 +268,7 @@ def test_killed_at_any_operation_a_cache_leaves_nothing_and_lies_about_nothing(r
 
     true = decode(tmp_path / "true")
     points = operations_of(tmp_path, lambda: decode(tmp_path / "counted"))
+    print(f"{len(points)} points")
     for at, operation in enumerate(points):
         with Faults(tmp_path, at), dying():
             decode(tmp_path / f"killed {at}")
