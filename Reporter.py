@@ -5,6 +5,9 @@ network. RUN is a run folder or an output folder of the Tester. With `--sweep`, 
 runs first.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 import argparse
 import csv
 import io
@@ -14,7 +17,6 @@ from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
 from core.files import atomic_write
-from report.leaderboard import as_text, runs_in, standings
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
@@ -39,7 +41,7 @@ def main() -> None:
         paths = run_sweep(read_sweep(flags, trainers), Path(flags.out))
     else:
         check_no_sweep(flags, trainers)
-        paths = [path for run in flags.runs for path in runs_in(Path(run))]
+        paths = [Path(run) for run in flags.runs]
     write_report(paths, Path(flags.out), flags.times, flags.sequences)
 
 
@@ -58,16 +60,11 @@ def parser() -> argparse.ArgumentParser:
         description="Show runs: figures, tables and a page to play their rollouts.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="run folder, folder of runs, or the Tester's output"
-    )
-    parser.add_argument("--out", required=True, help="folder for all that is written")
-    parser.add_argument(
-        "--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips"
-    )
-    parser.add_argument(
-        "--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)"
-    )
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN", help="a run, a folder of runs, or the Tester's output")
+    add("--out", required=True, help="folder for all that is written")
+    add("--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips")
+    add("--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)")
     add = parser.add_argument_group(
         "sweep",
         "Train runs one after another, test them and report on them. A begun sweep is gone on "
@@ -135,8 +132,6 @@ def write_report(
         with atomic_write(out / f"{name}.svg") as file:
             file.write(shown[name].encode())
     write_table(out / "runs.csv", records)
-    if len(records) > 1:
-        print(as_text(standings(records)))
     title = records[0].label if len(records) == 1 else f"{len(records)} runs compared"
     write_page(out / "report.html", title, records, shown)
     size = (out / "report.html").stat().st_size / 1e6

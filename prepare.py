@@ -4,6 +4,9 @@ FOLDER is then given to Trainer and Tester as --DR. It starts them in constant t
 picture any more. Run it again to finish what was interrupted, or after the pictures changed.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 import argparse
 from pathlib import Path
 

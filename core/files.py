@@ -163,6 +163,11 @@ def _nobody_writing(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def printable(name: str) -> str:
+    """Return the name of a file as text that any encoding takes; it may be any bytes."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON. Raises ValueError for what is none, nests without end being none either."""
     try:

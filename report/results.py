@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.files import printable
 from engine.checkpoints.results_folder import finish_results
 from report.page import write_page
 from report.rollouts import Rollout, write_rollouts
@@ -27,8 +28,8 @@ def leave_results(
 def about_test(path: Path, settings) -> dict[str, str]:
     """Return in words which test of which checkpoint rollouts are of."""
     return {
-        "run": path.resolve().parent.name,
-        "checkpoint": path.name,
+        "run": printable(path.resolve().parent.name),
+        "checkpoint": printable(path.name),
         "split": settings.split,
         "z": settings.latent,
         "temperature": f"{settings.temperature:g}",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import parse_json
+from core.files import parse_json, printable
 from engine.checkpoints.results_folder import read_source
 from engine.checkpoints.run_folder import SETTINGS_FILE
 from engine.output.tracker import METRICS_FILE, read_log
@@ -75,13 +75,13 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
             rollouts = read_rollouts(folder)
             of_run = rollouts[0].about.get("run")
             homes = [r for p, r in records.items() if p == path] or [
-                r for p, r in records.items() if p.name == of_run
+                r for p, r in records.items() if printable(p.name) == of_run
             ]
             taken = {r.name for r in homes[0].rollouts} if len(homes) == 1 else set()
             if len(homes) == 1 and taken.isdisjoint(r.name for r in rollouts):
                 homes[0].rollouts += rollouts
             else:
-                own = label if folder == path else f"{label}/{folder.name}"
+                own = label if folder == path else f"{label}/{printable(folder.name)}"
                 found.append(Record(own, settings=dict(rollouts[0].about), rollouts=rollouts))
     return found
 
@@ -89,10 +89,10 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
 def labels(paths: Sequence[Path]) -> list[str]:
     """Return the shortest endings of the paths that tell them apart."""
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-parts:]) for path in paths]
+        names = [printable("/".join(path.parts[-parts:])) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [str(path) for path in paths]
+    return [ascii(str(path)) for path in paths]
 
 
 def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -109,7 +109,7 @@ def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
 def _existing(path: Path) -> Path:

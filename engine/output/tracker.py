@@ -11,7 +11,7 @@ from core.errors import UserError
 from core.files import atomic_write, open_regular, warn_on_write_error
 from engine.evaluation.scoring import Scores
 from engine.output.tensorboard_log import open_tensorboard
-from engine.output.wandb_log import open_wandb
+from engine.output.wandb_log import check_wandb, open_wandb
 
 METRICS_FILE = "metrics.csv"
 WAY_OUT = "move the file away, or train with --resume never, which sets it aside"
@@ -86,6 +86,12 @@ def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
         epoch = int(row["epoch"])
         rows.append(row)
     return rows
+
+
+def check_logs(settings: dict) -> None:
+    """Raise UserError where what is asked for cannot be logged to. Writes nothing."""
+    if settings["wandb"]:
+        check_wandb(settings)
 
 
 class Tracker:

@@ -7,12 +7,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.files import atomic_write, parse_json, warn_on_write_error
+from core.errors import UserError
+from core.files import atomic_write, parse_json, printable, warn_on_write_error
 from engine.evaluation.scoring import Scores
 
 ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
 PROJECT = "conditional-video-vae"
 GROUPS = ("train", "val", "schedule", "system")
+
+
+def check_wandb(settings: dict) -> None:
+    """Raise UserError for what wandb would not take: a mode, a key or an id. Writes nothing."""
+    try:
+        import wandb
+    except ImportError:
+        return
+    try:
+        mode = os.environ.get("WANDB_MODE")
+        wandb.Settings(mode=mode or "online", run_id=settings["wandb_id"])
+        if mode is None:
+            wandb.login(prompt=False, verify=False)
+    except (wandb.errors.Error, ValueError) as error:
+        words = " ".join(str(error).split(" [type=")[0].split())[:200]
+        raise UserError(
+            f"--wandb: {words}; see WANDB_MODE, WANDB_API_KEY and --wandb_id, or leave --wandb out"
+        ) from None
 
 
 def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "WandbLog | None":
@@ -34,7 +53,7 @@ def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "Wandb
             mode, why = "offline", "no login (wandb login)"
     arguments = {
         "project": PROJECT,
-        "name": folder.resolve().name,
+        "name": printable(folder.resolve().name),
         "dir": str(folder),
         "config": settings,
         "id": _run_id(folder, settings["wandb_id"]),

@@ -75,6 +75,9 @@ class TrainingLoop:
         self.stop = StopRequest()
         self.slowdown = SlowdownWatch(threads, adapts=settings.minutes is not None)
         self.first_steps = FirstSteps()
+        self.continued = False  # a signal said so during the latest step
+        self.stood_still = False  # in the latest step or the one before
+        self.excess = 0.0  # seconds that the latest step took beyond a usual one
         if settings.prediction_buffer:
             run.prediction_buffer = begin_prediction_buffer(run.prediction_buffer, data, run.step)
         judge = next(iter(sets))
@@ -112,6 +115,7 @@ class TrainingLoop:
         run, saver, epoch = self.run, self.saver, self.run.epoch_metrics
         run.network.train()
         kl_beta = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
+        self.stop.continued = self.continued = self.stood_still = False
         refreshed = mark = time.perf_counter()
         for batch in self.data.batches(run.epoch, epoch.batches):
             self.sync_stop_and_clock()
@@ -126,8 +130,7 @@ class TrainingLoop:
             epoch.add(batch, forced, metrics)
             epoch.scheduled = scheduled
             now = time.perf_counter()
-            run.seconds += now - mark if distributed.is_main() else 0
-            epoch.seconds += now - mark
+            self.count_seconds(now - mark)
             self.tell(bar, now - mark)
             mark = now
             if run.settings.minutes is None:
@@ -148,6 +151,19 @@ class TrainingLoop:
         on_cpu = self.run.compute.device.type == "cpu"
         if on_cpu and (words := self.slowdown.after_step(seconds)):
             say(bar, words)
+
+    def count_seconds(self, seconds: float) -> None:
+        """Count what a step took; `sync_stop_and_clock` takes back what it stood still.
+
+        A signal that continues the process may be heard of a moment after the clock was read, and
+        so stands for two steps.
+        """
+        run, epoch, stop = self.run, self.run.epoch_metrics, self.stop
+        self.excess = max(0.0, seconds - epoch.seconds / max(1, epoch.batches - 1))
+        run.seconds += seconds if distributed.is_main() else 0
+        epoch.seconds += seconds
+        before, self.continued, stop.continued = self.continued, stop.continued, False
+        self.stood_still = self.continued or before
 
     def end_epoch(self, bar: tqdm) -> None:
         """Validate, log and save after an epoch. A signal before or meanwhile leaves it undone.
@@ -237,8 +253,15 @@ class TrainingLoop:
 
     def sync_stop_and_clock(self) -> None:
         """Let all processes know of a signal to one of them, and go by the first one's clock."""
-        signum, self.run.seconds = distributed.all_reduce_max(self.stop.signum, self.run.seconds)
+        run, own = self.run, self.excess if distributed.is_main() else 0.0
+        signum, stood_still, excess, run.seconds = distributed.all_reduce_max(
+            self.stop.signum, self.stood_still, own, run.seconds
+        )
         self.stop.agreed = int(signum)
+        if stood_still:
+            run.seconds -= excess
+            run.epoch_metrics.seconds -= min(self.excess, run.epoch_metrics.seconds / 2)
+        self.excess = 0.0
 
     def diverged(self) -> UserError:
         """Return what to tell where no step changes the weights any more."""

@@ -14,7 +14,7 @@ from engine.evaluation.validation import (
     Validation,
     validate,
 )
-from engine.output.tracker import Tracker
+from engine.output.tracker import Tracker, check_logs
 from engine.output.watching import watched
 from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
@@ -70,6 +70,7 @@ class Trainer:
             return
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
+        distributed.broadcast_from_main(lambda: check_logs(run.plain_settings()))
         folder = Path(settings.save_root)
         with open_run_folder(
             folder,

@@ -74,7 +74,7 @@ class Faults:
 
     def _is_inside(self, *paths: Any) -> bool:
         return any(
-            os.path.abspath(os.fsdecode(path)).startswith(self.folder + os.sep)
+            (os.path.abspath(os.fsdecode(path)) + os.sep).startswith(self.folder + os.sep)
             for path in paths
             if not isinstance(path, int)
         )
@@ -90,7 +90,14 @@ class Faults:
         return call
 
     def _watched_fsync(self, real: Callable) -> Callable:
-        return lambda descriptor: self.at_operation("fsync", lambda: real(descriptor))
+        def call(descriptor):
+            number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+            with contextlib.suppress(OSError):  # where the system does not tell, all count
+                if not self._is_inside(os.readlink(f"/proc/self/fd/{number}")):
+                    return real(descriptor)
+            return self.at_operation("fsync", lambda: real(descriptor))
+
+        return call
 
     def _watched_open(self, real: Callable) -> Callable:
         def call(path, flags, *others, **named):

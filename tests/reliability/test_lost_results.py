@@ -13,9 +13,9 @@ import Trainer
 from core.files import atomic_write, earlier, remove_leftovers
 from engine.checkpoints import checkpoint
 from engine.training.run import Run
-from tests import toy
-from tests.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
-from tests.hostile import call, contents, rollout_flags
+from tests.support import toy
+from tests.support.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
+from tests.support.hostile import call, contents, rollout_flags
 
 TOY = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--device", "cpu"),

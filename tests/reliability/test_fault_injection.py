@@ -1,7 +1,7 @@
-"""A fault at every file operation in turn (tests/faults.py), and what must hold after each.
+"""A fault at every file operation in turn (tests/support/faults.py), and what must hold after each.
 
 Each test goes through all operations of an undisturbed run, so the number of points is that of the
-operations; `python -m pytest tests/test_fault_injection.py -s` prints them.
+operations; `python -m pytest tests/reliability/test_fault_injection.py -s` prints them.
 """
 
 import contextlib
@@ -21,14 +21,13 @@ import Tester
 import Trainer
 from core.errors import UserError
 from data.dance import DanceData
-from data.store.cache import cached_frames
 from data.store.picture_files import PictureFiles
 from engine.checkpoints import checkpoint
 from engine.checkpoints.results_folder import RESULT_FILES, read_source
 from engine.training.run import Run
-from tests import toy
-from tests.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
-from tests.hostile import call, rollout_flags
+from tests.support import toy
+from tests.support.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
+from tests.support.hostile import call, rollout_flags
 
 FLAGS = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--lr", "0.01"),
@@ -262,10 +261,10 @@ def test_killed_at_any_operation_a_preparation_is_refused_or_whole(
 
 
 def test_killed_at_any_operation_a_cache_leaves_nothing_and_lies_about_nothing(root, tmp_path):
-    pictures = PictureFiles.in_folder(root / "train/train_img")
+    folder = root / "train/train_img"
 
     def decode(cache: Path) -> np.ndarray:
-        return np.asarray(cached_frames(pictures.paths, pictures.stats, 12, 12, cache, 1))
+        return np.asarray(PictureFiles.in_folder(folder).frames(12, 12, cache, 1))
 
     true = decode(tmp_path / "true")
     points = operations_of(tmp_path, lambda: decode(tmp_path / "counted"))
