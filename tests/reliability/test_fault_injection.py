@@ -21,7 +21,7 @@ import Tester
 import Trainer
 from core.errors import UserError
 from data.dance import DanceData
-from data.store.cache import cached_frames
+from data.store.cache import cached_shards
 from data.store.picture_files import PictureFiles
 from engine.checkpoints import checkpoint
 from engine.checkpoints.results_folder import RESULT_FILES, read_source
@@ -265,7 +265,7 @@ def test_killed_at_any_operation_a_cache_leaves_nothing_and_lies_about_nothing(r
     pictures = PictureFiles.in_folder(root / "train/train_img")
 
     def decode(cache: Path) -> np.ndarray:
-        return np.asarray(cached_frames(pictures.paths, pictures.stats, 12, 12, cache, 1))
+        return np.concatenate(cached_shards(pictures.paths, pictures.stats, 12, 12, cache, 1))
 
     true = decode(tmp_path / "true")
     points = operations_of(tmp_path, lambda: decode(tmp_path / "counted"))
