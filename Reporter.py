@@ -17,6 +17,7 @@ from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error
 from core.files import atomic_write
+from report.leaderboard import as_text, runs_in, standings
 from report.page import write_page
 from report.rollout_figures import rollout_figures
 from report.runs import Record, differing_settings, read_records
@@ -41,7 +42,7 @@ def main() -> None:
         paths = run_sweep(read_sweep(flags, trainers), Path(flags.out))
     else:
         check_no_sweep(flags, trainers)
-        paths = [Path(run) for run in flags.runs]
+        paths = [path for run in flags.runs for path in runs_in(Path(run))]
     write_report(paths, Path(flags.out), flags.times, flags.sequences)
 
 
@@ -132,6 +133,8 @@ def write_report(
         with atomic_write(out / f"{name}.svg") as file:
             file.write(shown[name].encode())
     write_table(out / "runs.csv", records)
+    if len(records) > 1:
+        print(as_text(standings(records)))
     title = records[0].label if len(records) == 1 else f"{len(records)} runs compared"
     write_page(out / "report.html", title, records, shown)
     size = (out / "report.html").stat().st_size / 1e6

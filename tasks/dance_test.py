@@ -23,12 +23,7 @@ from engine.evaluation.scoring import (
     nearest_pose_prediction,
     score,
 )
-from engine.output.pictures import (
-    VIEW_SCALE,
-    side_by_side,
-    write_strip,
-    write_submission,
-)
+from engine.output.pictures import VIEW_SCALE, side_by_side, write_strip, write_submission
 from engine.output.video import check_video, write_video
 from engine.output.watching import counted, each, watched
 from report.results import about_test, leave_results

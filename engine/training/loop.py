@@ -18,11 +18,7 @@ from data.types import Clip, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
-from engine.evaluation.validation import (
-    Validation,
-    gather_validation,
-    validate_share,
-)
+from engine.evaluation.validation import Validation, gather_validation, validate_share
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker
 from engine.training.non_finite_guard import LIMIT

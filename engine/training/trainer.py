@@ -10,10 +10,7 @@ from engine.checkpoints import checkpoint
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_run_folder, resume_point
 from engine.evaluation.scoring import mean_scores
-from engine.evaluation.validation import (
-    Validation,
-    validate,
-)
+from engine.evaluation.validation import Validation, validate
 from engine.output.tracker import Tracker, check_logs
 from engine.output.watching import watched
 from engine.training.loop import TrainingLoop

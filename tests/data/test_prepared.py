@@ -11,11 +11,7 @@ import torch
 from core.errors import UserError
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
 from engine.checkpoints import checkpoint
-from tests.support.data_sets import (
-    assert_same_batch,
-    assert_same_clips,
-    run_prepare,
-)
+from tests.support.data_sets import assert_same_batch, assert_same_clips, run_prepare
 from tests.support.runs import same
 from tests.support.scripts import TINY, train
 
