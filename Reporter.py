@@ -5,6 +5,9 @@ network. RUN is a run folder or an output folder of the Tester. With `--sweep`, 
 runs first.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 import argparse
 import csv
 import io
@@ -58,16 +61,11 @@ def parser() -> argparse.ArgumentParser:
         description="Show runs: figures, tables and a page to play their rollouts.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="run folder, folder of runs, or the Tester's output"
-    )
-    parser.add_argument("--out", required=True, help="folder for all that is written")
-    parser.add_argument(
-        "--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips"
-    )
-    parser.add_argument(
-        "--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)"
-    )
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN", help="a run, a folder of runs, or the Tester's output")
+    add("--out", required=True, help="folder for all that is written")
+    add("--times", type=natural, nargs="+", metavar="FRAME", help="frames to show in the strips")
+    add("--sequences", nargs="+", metavar="NAME", help="show these sequences only (default: all)")
     add = parser.add_argument_group(
         "sweep",
         "Train runs one after another, test them and report on them. A begun sweep is gone on "

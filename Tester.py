@@ -4,6 +4,8 @@ Writes GIFs, submission.csv, a page to play them and, where the true frames are 
 See `--help`.
 """
 
+if __name__ == "__main__":
+    import core.startup  # first of all: what follows takes seconds
 import core.waiting  # noqa: F401, before torch
 
 # isort: split

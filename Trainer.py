@@ -1,5 +1,7 @@
 """Train a model: `python Trainer.py --DR ROOT --save_root RUN`. See `--help` and the README."""
 
+if __name__ == "__main__":
+    import core.startup  # first of all: what follows takes seconds
 import core.waiting  # noqa: F401, before torch
 
 # isort: split

@@ -4,16 +4,18 @@ FOLDER is then given to Trainer and Tester as --DR. It starts them in constant t
 picture any more. Run it again to finish what was interrupted, or after the pictures changed.
 """
 
+if __name__ == "__main__":
+    import core.startup  # noqa: F401, while what is below is imported
+
 import argparse
-import shutil
 from pathlib import Path
 
 from core.errors import UserError, exit_on_user_error, why
-from core.files import atomic_write
-from data.dance_files import paired, split_folders
+from data.dance_files import Split, paired, split_folders
+from data.store import preparation
 from data.store.picture_files import PictureFiles
-from data.store.prepared import prepare
-from data.store.remote import RemotePath, as_path, open_binary
+from data.store.prepared import prepare, remove_prepared
+from data.store.remote import RemotePath, as_path
 from settings.flag_types import frame_side, thread_count
 
 SPLITS = ("train", "val")
@@ -60,38 +62,54 @@ def main() -> None:
     root, out = as_path(args.DR), Path(args.out)
     if not root.is_dir():
         raise UserError(f"--DR {root}: no such folder")
+    check_apart(root, out)
+    pairs = {
+        split: paired(*map(PictureFiles.in_folder, split_folders(root, split)))
+        for split in SPLITS
+        if (root / split).is_dir()
+    }
+    others = files_to_copy(root) if args.shard[0] == 0 else {}
+    plan = {"frame_H": args.frame_H, "frame_W": args.frame_W}
     try:
-        for split in SPLITS:
-            if (root / split).is_dir():
-                prepare_split(root, out, split, args)
+        preparation.begin(out, plan, args.shard)
+        for split, pair in pairs.items():
+            prepare_split(pair, out, split, args)
         if args.shard[0] == 0:
-            if (root / "train" / "cuts.txt").exists():
-                copy(root / "train" / "cuts.txt", out / "train" / "cuts.txt")
-            if (root / "test").is_dir():
-                copy(root / "test", out / "test")
+            for split in set(SPLITS) - set(pairs):
+                for folder in split_folders(out, split):
+                    remove_prepared(folder)
+                    preparation.remove_empty(folder, out)
+            preparation.copy_files(others, out)
+        missing = preparation.finish(out, plan, args.shard)
     except OSError as error:
         raise UserError(f"--out {out}: {why(error)}") from None
+    if missing:
+        shares = ", ".join(f"{number}/{args.shard[1]}" for number in missing)
+        print(f"{out}: not whole until --shard {shares} is done too")
 
 
-def prepare_split(root: Path, out: Path, split: str, args: argparse.Namespace) -> None:
+def check_apart(root: Path | RemotePath, out: Path) -> None:
+    """Raise UserError where the folder to write is the one that is read, or in what is copied."""
+    place = out.resolve()
+    if place == root.resolve() or (root / "test").resolve() in (place, *place.parents):
+        raise UserError(f"--out {out}: lies in --DR {root}; choose a folder beside it")
+
+
+def files_to_copy(root: Path | RemotePath) -> dict[str, Path | RemotePath]:
+    """Return what a data set holds besides the frames of its splits, by name."""
+    cuts, test = root / "train" / "cuts.txt", root / "test"
+    found = {"train/cuts.txt": cuts} if cuts.exists() else {}
+    return found | (dict(preparation.files_below(test, "test")) if test.is_dir() else {})
+
+
+def prepare_split(pair: Split, out: Path, split: str, args: argparse.Namespace) -> None:
     """Prepare the frames and the pose images of a split."""
-    pair = paired(*map(PictureFiles.in_folder, split_folders(root, split)))
     for pictures in (pair.images, pair.poses):
         target = out / split / pictures.folder.name
         made, shards = prepare(
             pictures, target, args.frame_H, args.frame_W, args.num_workers, args.shard
         )
         print(f"{target}: {len(pictures)} frames in {shards} shards, {made} of them made now")
-
-
-def copy(source: Path | RemotePath, target: Path) -> None:
-    """Copy a file or a folder, of any kind, that is not there in this size yet."""
-    if source.is_dir():
-        for entry in source.iterdir():
-            copy(entry, target / entry.name)
-    elif not target.exists() or target.stat().st_size != source.stat().st_size:
-        with open_binary(source) as opened, atomic_write(target) as file:
-            shutil.copyfileobj(opened, file)
 
 
 if __name__ == "__main__":

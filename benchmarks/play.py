@@ -48,9 +48,7 @@ def playing(checkpoint: str) -> Iterator[tuple[subprocess.Popen, Page]]:
     """Start Player.py and open its page."""
     flags = ["--ckpt_path", checkpoint, "--no_browser", "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "Player.py", *flags],
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, ROOT / "Player.py", *flags], stdout=subprocess.PIPE, text=True
     )
     address = next(line.strip() for line in process.stdout if line.startswith("http://"))
     names = ("chromium", "chromium-browser", "google-chrome")

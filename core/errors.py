@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
-import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
+
+from core.output import unfailing_output
+from core.signals import end_on_signals
 
 
 class UserError(Exception):
@@ -24,33 +25,26 @@ def why(error: OSError) -> str:
 def exit_on_user_error(main: Callable[[], None]) -> Callable[[], None]:
     """Decorate the `main` of a script: a UserError ends it with exit code 2, no traceback.
 
-    So does what the system refuses: a folder that may not be read, a full disk. SIGTERM and
-    SIGINT end it with 143 and 130, what is open being closed; a reader of its output that goes
-    away (`| head`) does not end it with a traceback either.
+    So does what the system refuses: a folder that may not be read, a full disk. SIGTERM, SIGHUP
+    and SIGINT end it with 143, 129 and 130, what is open being closed. Trouble with its output
+    (`| head`, a log on a full disk) does not end it.
     """
 
     @functools.wraps(main)
     def wrapped() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # names of files may be any bytes
-        with contextlib.suppress(ValueError):  # raised outside the main thread
-            signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-        try:
-            with advising_on_memory():
-                main()
-            sys.stdout.flush()
-        except UserError as error:
-            refuse(str(error))
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-            sys.exit(1)
-        except OSError as error:
-            place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-            refuse(f"{place}{error.strerror or error}")
+        with unfailing_output():
+            end_on_signals()
+            try:
+                with advising_on_memory():
+                    main()
+            except UserError as error:
+                refuse(str(error))
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
+            except OSError as error:
+                place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+                refuse(f"{place}{error.strerror or error}")
 
     return wrapped
 
@@ -79,4 +73,8 @@ def advising_on_memory() -> Iterator[None]:
 
 
 # torch.OutOfMemoryError is a RuntimeError; the CPU's allocator has no class of its own.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+# "Could not create a primitive" is oneDNN's way to say it, under `ulimit -v` for one.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory"),
+    *("could not create a primitive", "can't start new thread", "std::bad_alloc"),
+)

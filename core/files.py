@@ -2,19 +2,25 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from core.errors import why
 
-_LEFTOVER = re.compile(r"\..+\.\d+-\d+(\.link)?\.tmp")  # what `atomic_write` calls its own
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can remove a file that is open
+    fcntl = None
+
+_LEFTOVER = re.compile(r"\..+\.\d+-[0-9a-f]+(\.link)?\.tmp")  # what `atomic_write` calls its own
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -34,10 +40,9 @@ def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     `NAME-1.SUFFIX` (the newest of them) to `NAME-keep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not by tempfile, whose files are private: these are to have the permissions of any other.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary, file, lock = _open_temporary(path)
     try:
-        with temporary.open("xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -46,8 +51,33 @@ def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _open_temporary(path: Path) -> tuple[Path, BinaryIO, int | None]:
+    """Create a file beside `path`; return it, and a descriptor that keeps it locked while open.
+
+    The lock tells `remove_leftovers` that somebody is writing. Not by tempfile, whose files are
+    private: these are to have the permissions of any other.
+    """
+    while True:
+        name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        temporary = path.with_name(name)
+        file = temporary.open("xb")
+        if fcntl is None:
+            return temporary, file, None
+        lock = os.dup(file.fileno())
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return temporary, file, lock
+        file.close()  # taken for a leftover before it was locked
+        os.close(lock)
 
 
 def earlier(path: Path, age: int) -> Path:
@@ -56,16 +86,30 @@ def earlier(path: Path, age: int) -> Path:
 
 
 def _keep_earlier(path: Path, keep: int, temporary: Path) -> None:
-    """Move every kept file on by one; `path` itself is never missing meanwhile."""
-    for age in range(keep, 0, -1):
+    """Move every kept file on by one; `path` itself is never missing meanwhile.
+
+    Where two neighbors are one file, a process was killed doing this: what was older has moved on
+    already, and moving it again would lose the oldest.
+    """
+    begun = (
+        age for age in range(1, keep + 1) if _is_one(earlier(path, age - 1), earlier(path, age))
+    )
+    for age in range(next(begun, keep + 1) - 1, 0, -1):
         newer = earlier(path, age - 1)
         if newer.exists():
             try:
                 _link(newer, temporary)
                 os.replace(temporary, earlier(path, age))
-            except BaseException:
+            finally:
                 temporary.unlink(missing_ok=True)
-                raise
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    """Tell whether two names are those of one file."""
+    try:
+        return os.path.samestat(path.lstat(), other.lstat())
+    except OSError:
+        return False
 
 
 def _link(path: Path, other: Path) -> None:
@@ -92,11 +136,44 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left; nobody else may be writing there."""
+    """Remove temporary files that a killed process left, and no others: who writes holds a lock."""
     for path in folder.glob(".*.tmp"):
         if _LEFTOVER.fullmatch(path.name):
-            with contextlib.suppress(OSError):
-                path.unlink()
+            with contextlib.suppress(OSError), _nobody_writing(path) as abandoned:
+                if abandoned:
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _nobody_writing(path: Path) -> Iterator[bool]:
+    """Tell whether the writer of a temporary file is gone; within the block none can come."""
+    own = path.with_name(path.name.replace(".link.tmp", ".tmp"))
+    if fcntl is None or not own.exists():
+        yield True
+        return
+    descriptor = os.open(own, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody writes, or the file system cannot tell
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def printable(name: str) -> str:
+    """Return the name of a file as text that any encoding takes; it may be any bytes."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON. Raises ValueError for what is none, nests without end being none either."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @contextlib.contextmanager

@@ -14,8 +14,7 @@ import torch
 from core import distributed
 from core.errors import UserError
 from data.augmentation import Augmentation
-from data.dance_files import Split, list_split, read_cuts
-from data.layout import DANCE, check_root
+from data.dance_files import Split, check_root, list_split, read_cuts
 from data.placement import as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
@@ -104,14 +103,21 @@ class DanceData:
         (that of the first frame may be missing). A sequence without its folder is left unscored.
         """
         settings = self.settings
-        check_root(self.root, DANCE)
+        check_root(self.root)
         test = self.root / "test"
         truth = as_path(settings.GT) if settings.GT else test / "test_gt"
         if settings.GT and not truth.is_dir():
             raise UserError(f"--GT {truth}: no such folder")
+        sequences = numbered_folders(test / "test_label")
+        for folder in (test / "test_img").iterdir() if (test / "test_img").is_dir() else ():
+            if folder.name.isdecimal() and int(folder.name) not in sequences and folder.is_dir():
+                raise UserError(
+                    f"{folder} has no pose images in {test / 'test_label' / folder.name}: add "
+                    "them, or remove the sequence"
+                )
         return [
             self._test_clip(number, folder, test / "test_img" / folder.name, truth / folder.name)
-            for number, folder in numbered_folders(test / "test_label").items()
+            for number, folder in sequences.items()
         ]
 
     def _test_clip(self, number: int, folder: Path, images: Path, truth: Path) -> Clip:
@@ -119,6 +125,10 @@ class DanceData:
         poses = PictureFiles.in_folder(folder)
         if len(poses) < 2:
             raise UserError(f"{folder}: a sequence needs two pose images at least")
+        if not images.is_dir():
+            raise UserError(
+                f"{folder} has no first frame in {images}: add it, or remove the sequence"
+            )
         given = PictureFiles.in_folder(images)
         parts = [given.select(given.numbers[:1])]
         if truth.is_dir():

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from data.layout import DANCE, check_root
+from data import layout
 from data.placement import frames_of
 from data.store.picture_files import Pictures
+from data.store.preparation import check_finished
 from data.store.prepared import open_pictures
 from data.store.remote import RemotePath, is_there, open_binary
 from data.store.shards import Shards
@@ -36,8 +37,14 @@ class Split:
 
 def list_split(root: Path | RemotePath, name: str) -> Split:
     """List `train` or `val`. Raises UserError for a frame without its pose image."""
-    check_root(root, DANCE)
+    check_root(root)
     return paired(*(open_pictures(folder) for folder in split_folders(root, name)))
+
+
+def check_root(root: Path | RemotePath) -> None:
+    """Raise UserError for what holds no dance, or is not prepared to the end."""
+    layout.check_root(root, layout.DANCE)
+    check_finished(root)
 
 
 def split_folders(root: Path | RemotePath, name: str) -> list[Path]:

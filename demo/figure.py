@@ -10,12 +10,7 @@ import numpy as np
 from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
 from data.pose.skeleton import JOINT, JOINTS, SIDES
 from demo.clothes import FRAMES, MATERIALS, Surface, colors
-from demo.scene import (
-    SAMPLES,
-    rays,
-    shrink,
-    studio_with_shadow,
-)
+from demo.scene import SAMPLES, rays, shrink, studio_with_shadow
 
 LANDMARKS = ("crown", "chin", "throat", "chest_right", "chest_left", "belly")
 POINT = JOINT | {name: len(JOINTS) + index for index, name in enumerate(LANDMARKS)}

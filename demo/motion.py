@@ -7,15 +7,7 @@ rows, beginning at the row where the last one ended.
 import numpy as np
 
 from data.pose.camera import edge
-from data.pose.moves import (
-    COLUMN,
-    GESTURES,
-    STANDING,
-    both,
-    gesture,
-    turn,
-    walk,
-)
+from data.pose.moves import COLUMN, GESTURES, STANDING, both, gesture, turn, walk
 
 SMOOTHING = 3.0  # frames, the standard deviation that rounds the corners between moves
 SHORTEST_WALK = 1.1  # meters; a dance should not stay where it began

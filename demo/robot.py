@@ -20,13 +20,7 @@ CHUNK = 8  # sequences handed to a worker at a time
 
 
 def make_dataset(
-    out,
-    seed=0,
-    train_sequences=600,
-    eval_sequences=32,
-    frames=30,
-    num_workers=0,
-    progress=False,
+    out, seed=0, train_sequences=600, eval_sequences=32, frames=30, num_workers=0, progress=False
 ):
     """Make a data set in the folder `out`, all of it or nothing.
 

@@ -1,6 +1,5 @@
 """Several runs as one table, the best score first: in the terminal and on the page."""
 
-import html
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,26 +96,6 @@ def as_text(found: Sequence[Standing]) -> str:
             for column, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
-    )
-
-
-def as_html(found: Sequence[Standing]) -> str:
-    """Return the table as a section of the page; none for a single run."""
-    if len(found) < 2:
-        return ""
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in HEADS)
-    rows = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-head="{html.escape(head)}">{html.escape(cell)}</td>'
-            for head, cell in zip(HEADS, standing.cells)
-        )
-        + "</tr>"
-        for standing in found
-    )
-    return (
-        '<section class="card"><h2>Leaderboard</h2><div class="scroll"><table class="scores '
-        f'board"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>'
     )
 
 

@@ -1,12 +1,11 @@
 """The page: figures, tables and a player of rollouts in one HTML file that needs no network.
 
-Text of users (names of runs, sequences, settings) is escaped here or set as text by page.js. The
-policy in the page lets the browser run the one script by its hash, and load nothing.
+Text of users (names of runs, sequences, settings) is escaped by the template or set as text by
+page.js. The policy in the page lets the browser run the one script by its hash, and load nothing.
 """
 
 import base64
 import hashlib
-import html
 import json
 import re
 from collections.abc import Sequence
@@ -14,11 +13,12 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, PackageLoader
 
 from core.files import atomic_write
 from report import style
 from report.codec import pack_all
-from report.leaderboard import as_html, standings
+from report.leaderboard import HEADS, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
 from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
 from report.runs import Record, differing_settings
@@ -54,62 +54,36 @@ THEMED = {
 def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[str, str]) -> None:
     """Write the page of some runs with their figures. Its size stays under 15 MB if it can."""
     rollouts = {record.label: record.rollouts for record in records if record.rollouts}
+    js = _file("page.js")
+    digest = base64.b64encode(hashlib.sha256(f"\n{js}\n".encode()).digest()).decode()
     parts = {
-        "title": html.escape(title),
-        "lede": html.escape(_lede(records)),
-        "sections": _scores(rollouts)
-        + as_html(standings(records))
-        + _figures(figures, len(rollouts))
-        + _settings(records),
-        "footer": "PSNR of a frame: 10·log₁₀(255²/MSE), capped at 100 dB; SSIM after Wang et al. "
-        "2004. Curves and tables start with the first predicted frame.",
+        "title": title,
+        "labels": [record.label for record in records],
+        "trained": [record.label for record in records if record.log],
+        "tested": list(rollouts),
+        "sequences": len(by_sequence(rollouts)),
+        "units": SHORT.values(),
+        "scores": _scores(rollouts),
+        "heads": HEADS,
+        "standings": standings(records),
+        "figures": [_figure(name, svg, len(rollouts)) for name, svg in figures.items()],
+        "settings": differing_settings(records),
         "css": _file("page.css").replace("{{ramp}}", ", ".join(f"rgb{c}" for c in error_ramp())),
-        "js": _file("page.js"),
-        "player": "",
-        "data": "",
+        "js": js,
+        "digest": digest,
+        "error_scale": ERROR_SCALE,
     }
+    environment = Environment(loader=PackageLoader("report", ""), autoescape=True)
+    page = environment.get_template("page.html")
     if rollouts:
-        room = MAX_BYTES - sum(len(part.encode()) for part in parts.values())
-        parts["data"], tolerance = _data(rollouts, room)
-        explained = "Frames are shown exactly as they were predicted."
-        if tolerance:
-            explained = (
-                f"To keep this file small, colors may be off by {tolerance} of 255 gray levels; "
-                "scores are those of the exact frames."
-            )
-        explained += (
-            f" Difference: mean over the colors, black is 0, the brightest {ERROR_SCALE} gray "
-            "levels or more. Green frame: given to the model; orange: predicted by it."
-        )
-        parts["player"] = _file("player.html").replace("{{explained}}", html.escape(explained))
-    digest = base64.b64encode(hashlib.sha256(f"\n{parts['js']}\n".encode()).digest()).decode()
-    parts["policy"] = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
-    )
-    # In one pass: what is put in is never searched for places to put more.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("page.html"))
+        room = MAX_BYTES - len(page.render(parts, tolerance=0).encode())
+        parts["data"], parts["tolerance"] = _data(rollouts, room)
     with atomic_write(path) as file:
-        file.write(page.encode())
+        file.write(page.render(parts).encode())
 
 
 def _file(name: str) -> str:
     return resources.files("report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _lede(records: Sequence[Record]) -> str:
-    """Return in words what the page shows, and of which runs: not all may be rolled out."""
-    trained = [record.label for record in records if record.log]
-    tested = [record.label for record in records if record.rollouts]
-    sequences = len(by_sequence({r.label: r.rollouts for r in records}))
-    parts = []
-    if trained:
-        parts.append(f"{len(trained)} training run{'s' * (len(trained) > 1)}")
-    if sequences:
-        parts.append(f"{sequences} sequence{'s' * (sequences > 1)} rolled out")
-    if not trained or not sequences or trained == tested:
-        return f"{', '.join(parts)}: {', '.join(record.label for record in records)}"
-    return f"{parts[0]}: {', '.join(trained)}; {parts[1]} by {', '.join(tested)}"
 
 
 # ----------------------------------------------------------------------- player
@@ -194,20 +168,21 @@ def _digest(frames: np.ndarray) -> bytes:
 # ----------------------------------------------------------- tables and figures
 
 
-def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
+def _scores(rollouts: dict[str, Sequence[Rollout]]) -> dict | None:
     """Return the table of scores: a row per sequence, the means over the predicted frames."""
     predicted = {(label, n): "" for label, rs in rollouts.items() for r in rs for n in r.predicted}
     if not predicted:
-        return ""
+        return None
     one_each = len({name for _, name in predicted}) == 1
     compared = one_each and len(predicted) > 1
     named = "{0}" if one_each else "{1}" if len(rollouts) == 1 else "{0}, {1}"
     columns = {key: named.format(*key) for key in predicted}
     columns |= {(None, n): n for rs in rollouts.values() for r in rs for n in r.baselines}
-    rows = []
+    heads = [f"{name}, {unit}" for unit in SHORT.values() for name in columns.values()]
+    rows = {}
     for sequence, of_runs in by_sequence(rollouts).items():
         some = next(iter(of_runs.values()))
-        cells = []
+        rows[sequence] = cells = []
         for metric, digits in (("psnr", 2), ("ssim", 4)):
             means = {
                 (label, n): _mean(of_runs.get(label) if label else some, metric, n)
@@ -215,21 +190,9 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> str:
             }
             best = max((means[key] or 0 for key in predicted), default=0)
             for key, mean in means.items():
-                mark = ' class="best"' if compared and mean == best and key in predicted else ""
-                head = html.escape(f"{columns[key]}, {SHORT[metric]}")  # beside it on a phone
-                number = "–" if mean is None else f"{mean:.{digits}f}"
-                cells.append(f'<td{mark} data-head="{head}">{number}</td>')
-        first = f'<td data-head="Sequence">{html.escape(sequence)}</td>'
-        rows.append(f"<tr>{first}{''.join(cells)}</tr>")
-    heads = "".join(
-        f"<th>{html.escape(name)}<br>{unit}</th>"
-        for unit in SHORT.values()
-        for name in columns.values()
-    )
-    return (
-        '<section class="card"><h2>Scores</h2><div class="scroll"><table class="scores"><thead><tr>'
-        f"<th>Sequence</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+                marked = compared and mean == best and key in predicted
+                cells.append(("–" if mean is None else f"{mean:.{digits}f}", marked))
+    return {"columns": list(columns.values()), "heads": heads, "rows": rows}
 
 
 def _mean(rollout: Rollout | None, metric: str, name: str) -> float | None:
@@ -237,42 +200,16 @@ def _mean(rollout: Rollout | None, metric: str, name: str) -> float | None:
     return None if values is None or np.isnan(values).all() else float(np.nanmean(values))
 
 
-def _figures(figures: dict[str, str], rolled_out: int) -> str:
-    """Return the figures, which of one run alone do not speak of several."""
-    if not figures:
-        return ""
-    shown = []
-    for name, svg in figures.items():
-        title, words = CAPTIONS.get(name, (f"Sequence {name.removeprefix('strip_')}", ""))
-        if rolled_out == 1:
-            words = words.replace(" of each run", "")
-        svg = svg[svg.index("<svg") :]
-        svg = re.sub(
-            r"(fill|stroke): (#\w{6})",
-            lambda found: f"{found[1]}: {THEMED.get(found[2], found[2])}",
-            svg,
-        )
-        shown.append(
-            f'<figure class="figure"><figcaption><b>{html.escape(title)}</b> '
-            f"<span>{html.escape(words)}</span></figcaption>"
-            f'<div class="scroll">{svg}</div></figure>'
-        )
-    return f'<section class="card"><h2>Figures</h2>{"".join(shown)}</section>'
+def _figure(name: str, svg: str, rolled_out: int) -> dict[str, str]:
+    """Return title, words and picture of a figure, in the colors of the page.
 
-
-def _settings(records: Sequence[Record]) -> str:
-    """Return the table of the settings in which the runs differ."""
-    if len(records) < 2:
-        return ""
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td>{html.escape(value) or '–'}</td>" for value in values)
-        + "</tr>"
-        for name, values in differing_settings(records).items()
+    Those of one run alone do not speak of several.
+    """
+    title, words = CAPTIONS.get(name, (f"Sequence {name.removeprefix('strip_')}", ""))
+    words = words.replace(" of each run", "") if rolled_out == 1 else words
+    svg = re.sub(
+        r"(fill|stroke): (#\w{6})",
+        lambda found: f"{found[1]}: {THEMED.get(found[2], found[2])}",
+        svg[svg.index("<svg") :],
     )
-    heads = "".join(f"<th>{html.escape(record.label)}</th>" for record in records)
-    return (
-        '<section class="card"><h2>Settings that differ</h2><div class="scroll">'
-        f'<table class="settings"><thead><tr><th>Setting</th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></section>"
-    )
+    return {"title": title, "words": words, "svg": svg}

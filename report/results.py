@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.files import printable
+from engine.checkpoints.results_folder import finish_results
 from report.page import write_page
 from report.rollouts import Rollout, write_rollouts
 from report.runs import Record
@@ -14,19 +16,20 @@ def leave_results(
 ) -> None:
     """Write the rollouts of one run and, with `page`, report.html with figures by name."""
     write_rollouts(folder, rollouts)
-    if not page:
-        return
-    record = Record(rollouts[0].about["run"], rollouts=list(rollouts))
-    shown = {name: to_svg(figure, name) for name, figure in figures.items()}
-    write_page(folder / "report.html", record.label, [record], shown)
-    print(f"{folder / 'report.html'}: open it in a browser to play them")
+    if page:
+        record = Record(rollouts[0].about["run"], rollouts=list(rollouts))
+        shown = {name: to_svg(figure, name) for name, figure in figures.items()}
+        write_page(folder / "report.html", record.label, [record], shown)
+    finish_results(folder)
+    if page:
+        print(f"{folder / 'report.html'}: open it in a browser to play them")
 
 
 def about_test(path: Path, settings) -> dict[str, str]:
     """Return in words which test of which checkpoint rollouts are of."""
     return {
-        "run": path.resolve().parent.name,
-        "checkpoint": path.name,
+        "run": printable(path.resolve().parent.name),
+        "checkpoint": printable(path.name),
         "split": settings.split,
         "z": settings.latent,
         "temperature": f"{settings.temperature:g}",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 from data.types import Clip
 from engine.evaluation.sampling import METRICS, Sampled, best_of
 from engine.evaluation.scoring import Scores
@@ -57,13 +57,8 @@ def from_prediction(
     clip: Clip, predicted: torch.Tensor, scores: Scores | None, about: dict[str, str]
 ) -> Rollout:
     """Return the rollout (T, 3, H, W) uint8 of a clip of the dance with its scores."""
-    pictures = {"pose": clip.conditions, "prediction": predicted}
-    if clip.has_truth:
-        pictures = {"pose": clip.conditions, TRUTH: clip.frames, "prediction": predicted}
-    clips = {
-        name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
-        for name, frames in pictures.items()
-    }
+    truth = {TRUTH: clip.frames} if clip.has_truth else {}
+    pictures = {"pose": clip.conditions, **truth, "prediction": predicted}
     by_frame = {}
     if scores is not None:
         copied = COPIED[scores.copied]
@@ -71,20 +66,15 @@ def from_prediction(
             "psnr": {"prediction": scores.psnr, copied: scores.copy_psnr},
             "ssim": {"prediction": scores.ssim, copied: scores.copy_ssim},
         }
-    return Rollout(clip.name, clips, _padded(by_frame, clip.n_past), clip.n_past, about)
+    return _rollout(clip, pictures, by_frame, about)
 
 
 def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
-    """Return a clip of a stochastic model: truth, posterior, best of its samples, random ones."""
-    clip = sampled.clip
-    shown_as = {"posterior": "posterior", "best": "best"}
-    random = [name for name in sampled.shown if name not in shown_as]
-    shown_as |= {name: f"random {k}" for k, name in enumerate(random, 1)}  # alike in all sequences
-    pictures = {TRUTH: clip.frames} | {shown_as[n]: frames for n, frames in sampled.shown.items()}
-    clips = {
-        name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
-        for name, frames in pictures.items()
-    }
+    """Return a clip of a stochastic model: truth, posterior (oracle), best sample, random ones."""
+    random = [name for name in sampled.shown if name not in ("posterior", "best")]
+    shown_as = {name: f"random {k}" for k, name in enumerate(random, 1)}  # alike in all sequences
+    pictures = {TRUTH: sampled.clip.frames}
+    pictures |= {shown_as.get(name, name): frames for name, frames in sampled.shown.items()}
     numbers = {"best": best_of(sampled.samples["psnr"])}
     numbers |= {shown_as[name]: int(name.removeprefix("sample ")) for name in random}
     by_frame = {
@@ -93,15 +83,22 @@ def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
         | {COPIED["copy_last"]: sampled.copied[metric]}
         for metric in METRICS
     }
-    return Rollout(clip.name, clips, _padded(by_frame, clip.n_past), clip.n_past, about)
+    return _rollout(sampled.clip, pictures, by_frame, about)
 
 
-def _padded(by_frame: dict[str, dict], given: int) -> dict[str, dict[str, np.ndarray]]:
-    """Let scores of the predicted frames begin with frame 0."""
-    return {
-        metric: {name: np.r_[[np.nan] * given, values] for name, values in series.items()}
+def _rollout(
+    clip: Clip, pictures: dict[str, torch.Tensor], by_frame: dict[str, dict], about: dict[str, str]
+) -> Rollout:
+    """Return clips and scores as a rollout; those of the predicted frames then begin at frame 0."""
+    clips = {
+        name: np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+        for name, frames in pictures.items()
+    }
+    scores = {
+        metric: {name: np.r_[[np.nan] * clip.n_past, values] for name, values in series.items()}
         for metric, series in by_frame.items()
     }
+    return Rollout(clip.name, clips, scores, clip.n_past, about)
 
 
 def by_sequence(rollouts: dict[str, Sequence[Rollout]]) -> dict[str, dict[str, Rollout]]:
@@ -156,7 +153,7 @@ def read_rollout(path: Path) -> Rollout:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
         with np.load(path, allow_pickle=False) as arrays:
-            description = json.loads(arrays["description"].tobytes())
+            description = parse_json(arrays["description"].tobytes())
             if description["format"] != FORMAT:
                 raise ValueError(f"format {description['format']}, expected {FORMAT}")
             clips = {name: arrays[f"clip{k}"] for k, name in enumerate(description["clips"])}
@@ -169,7 +166,7 @@ def read_rollout(path: Path) -> Rollout:
         )
         _check(rollout)
     except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError),
         *(zipfile.BadZipFile, zlib.error, NotImplementedError),
         MemoryError,  # an array that claims more than it holds
     ) as error:

@@ -4,8 +4,8 @@ A path given to the Reporter is a run folder (`metrics.csv`, `settings.json`), o
 of the Tester (`rollout_seq*.npz`), or a run folder with such output in it or in a sub-folder.
 """
 
-import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.files import parse_json, printable
+from engine.checkpoints.results_folder import read_source
 from engine.checkpoints.run_folder import SETTINGS_FILE
 from engine.output.tracker import METRICS_FILE, read_log
 from report.rollouts import PATTERN, Rollout, read_rollouts
@@ -65,16 +67,21 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
     found = list(records.values())
     for path, label in zip(paths, labels(paths)):
         for folder in tested[path]:
+            if read_source(folder).get("finished") is False:
+                print(
+                    f"{folder}: its test was interrupted, and sequences may be missing; test again",
+                    file=sys.stderr,
+                )
             rollouts = read_rollouts(folder)
             of_run = rollouts[0].about.get("run")
             homes = [r for p, r in records.items() if p == path] or [
-                r for p, r in records.items() if p.name == of_run
+                r for p, r in records.items() if printable(p.name) == of_run
             ]
             taken = {r.name for r in homes[0].rollouts} if len(homes) == 1 else set()
             if len(homes) == 1 and taken.isdisjoint(r.name for r in rollouts):
                 homes[0].rollouts += rollouts
             else:
-                own = label if folder == path else f"{label}/{folder.name}"
+                own = label if folder == path else f"{label}/{printable(folder.name)}"
                 found.append(Record(own, settings=dict(rollouts[0].about), rollouts=rollouts))
     return found
 
@@ -82,10 +89,10 @@ def read_records(paths: Sequence[Path]) -> list[Record]:
 def labels(paths: Sequence[Path]) -> list[str]:
     """Return the shortest endings of the paths that tell them apart."""
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-parts:]) for path in paths]
+        names = [printable("/".join(path.parts[-parts:])) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [str(path) for path in paths]
+    return [ascii(str(path)) for path in paths]
 
 
 def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
@@ -102,7 +109,7 @@ def differing_settings(records: Sequence[Record]) -> dict[str, list[str]]:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
 def _existing(path: Path) -> Path:
@@ -122,7 +129,7 @@ def _read_settings(folder: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:

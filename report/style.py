@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 
 matplotlib.use("Agg")  # files only, no window
@@ -27,43 +27,13 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, GRAY, RULE, PAPER = "#1A1A1A", "#767676", "#DDDDDD", "#FFFFFF"
 DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GRAY,
-    "axes.facecolor": "none",
-    "axes.formatter.useoffset": False,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "figure.facecolor": PAPER,
-    "font.size": 9,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.5,
-    "svg.fonttype": "none",  # text stays text: to search, to select, in the page's own type
-    "text.color": INK,
-    "text.parse_math": False,  # a run may be called a$b
-    "xtick.color": GRAY,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.color": GRAY,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": 8,
-}
 WIDTH = 10.0  # inches of every figure
 UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
 def style() -> AbstractContextManager:
     """Return the context in which every figure is made and saved."""
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.style.context(Path(__file__).with_name("figures.mplstyle"))
 
 
 def write_png(figure: Figure, path: Path) -> None:

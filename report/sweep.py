@@ -6,6 +6,7 @@ command goes on where it was stopped.
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
+from core.signals import PARENT
 
 ROOT = Path(__file__).parents[1]  # where the scripts are
 PLAN_FILE, DONE_FILE = "sweep.json", "finished.json"
@@ -87,7 +89,7 @@ def _keep_plan(sweep: Sweep, out: Path) -> None:
     path = former if former.exists() else out / PLAN_FILE
     try:
         if path.exists():
-            if json.loads(path.read_text()) != plan:
+            if parse_json(path.read_text()) != plan:
                 raise UserError(
                     f"{path}: another sweep is in this folder; give another --out, or the flags "
                     "it was begun with"
@@ -104,12 +106,22 @@ def _keep_plan(sweep: Sweep, out: Path) -> None:
 
 def _call(script: str, *flags: str) -> None:
     """Run a script; its words go to the terminal. Raises UserError where it fails."""
-    with subprocess.Popen([sys.executable, str(ROOT / script), *flags]) as process:
+    # In a session of its own, so that Ctrl-C reaches it once, from here; a second ends it at once.
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / script), *flags],
+        start_new_session=True,
+        env=os.environ | {PARENT: str(os.getpid())},
+    )
+    ended: BaseException | None = None
+    while True:
         try:
             code = process.wait()
-        except SystemExit:  # SIGTERM; Ctrl-C has reached the script too, which saves and ends
+            break
+        except (SystemExit, KeyboardInterrupt) as signal:  # it saves first
+            ended = signal
             process.terminate()
-            raise
+    if ended is not None:
+        raise ended
     if code != 0:
         raise UserError(
             f"{script} ended with code {code} (its words are above); the same command "

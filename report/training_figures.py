@@ -1,6 +1,6 @@
 """Figures of trainings, from what their logs hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,10 +23,10 @@ from report.style import (
 
 # What the log calls them, and what a reader does.
 LOSSES = (
-    ("loss", "total loss", "MSE + β·KL"),
-    ("mse", "MSE", "mean over pixels in [0, 1]"),
-    ("kl", "KL", "nats / frame"),
-    ("elbo", "−ELBO", "nats / frame"),
+    ("loss", "total loss", "total loss (MSE + β·KL)"),
+    ("mse", "MSE", "MSE (mean over pixels in [0, 1])"),
+    ("kl", "KL", "KL (nats / frame)"),
+    ("elbo", "−ELBO", "−ELBO (nats / frame)"),
 )
 SCHEDULES = (
     ("beta", "KL weight β", "β"),
@@ -51,14 +51,9 @@ def training_figures(records: Sequence[Record]) -> dict[str, Figure]:
 
 def losses(records: Sequence[Record]) -> Figure | None:
     """Losses over the epochs, a panel each; the ELBO with its sign turned: lower is better."""
-    figure, axes = _panels([name for name, *_ in LOSSES], records, columns=2)
-    for axis, (name, title, unit) in zip(axes, _logged(LOSSES, records)):
-        for line, record in zip(line_styles(), records):
-            epochs, values = record.column(name)
-            values = -values if name == "elbo" else values
-            axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
+    figure, axes = _panels(LOSSES, records, columns=2)
+    for axis in axes:
         log_scale(axis)
-        label_axis(axis, title, f"{title} ({unit})")
     for axis in axes[:-2]:  # the upper row shares the lower one's
         axis.set_xlabel("")
     return with_legend(figure, axes)
@@ -66,13 +61,9 @@ def losses(records: Sequence[Record]) -> Figure | None:
 
 def schedules(records: Sequence[Record]) -> Figure | None:
     """β, teacher forcing ratio and learning rate over the epochs."""
-    figure, axes = _panels([name for name, *_ in SCHEDULES], records, columns=3)
-    for axis, (name, title, unit) in zip(axes, _logged(SCHEDULES, records)):
-        for line, record in zip(line_styles(), records):
-            epochs, values = record.column(name)
-            axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
+    figure, axes = _panels(SCHEDULES, records, columns=3)
+    for axis in axes:
         axis.set_ylim(bottom=0)
-        label_axis(axis, title, unit)
     return with_legend(figure, axes)
 
 
@@ -86,9 +77,8 @@ def teacher_forcing(records: Sequence[Record]) -> Figure | None:
     right = left.twinx()
     right.spines.right.set_visible(True)
     right.grid(False)
+    _plot(left, "loss", records)
     for line, record in zip(line_styles(), records):
-        epochs, values = record.column("loss")
-        left.plot(epochs, values, **line, **dots(epochs), label=record.label)
         right.plot(*record.column("tfr"), **line | {"lw": 4, "alpha": 0.3}, label=record.label)
     log_scale(left)
     right.set_ylim(-0.02, 1.02)
@@ -120,9 +110,7 @@ def annealing(records: Sequence[Record]) -> Figure | None:
         axis.set_title(f"annealing: {kind}")
     for row, (name, unit) in zip(grid, rows):
         for axis, members in zip(row, kinds.values()):
-            for record in members:
-                epochs, values = record.column(name)
-                axis.plot(epochs, values, **lines[record.label], **dots(epochs), label=record.label)
+            _plot(axis, name, members, [lines[record.label] for record in members])
         if name != "beta":
             log_scale(*row)
         row[0].set_ylabel(unit)
@@ -166,22 +154,30 @@ def validation(records: Sequence[Record]) -> Figure | None:
     return with_legend(figure, list(grid.flat))
 
 
-def _logged(panels: Sequence[tuple], records: Sequence[Record]) -> list[tuple]:
-    """Return the panels whose column some run has logged."""
-    return [panel for panel in panels if any(len(r.column(panel[0])[0]) for r in records)]
+def _plot(
+    axis: Axes, column: str, records: Sequence[Record], lines: Iterable[dict] | None = None
+) -> None:
+    """Plot a column of every run's log over its epochs."""
+    for line, record in zip(lines or line_styles(), records):
+        epochs, values = record.column(column)
+        values = -values if column == "elbo" else values
+        axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
 
 
 def _panels(
-    names: Sequence[str], records: Sequence[Record], columns: int
+    panels: Sequence[tuple[str, str, str]], records: Sequence[Record], columns: int
 ) -> tuple[Figure | None, list[Axes]]:
-    """Return a figure with an axis for each column that is logged."""
-    count = len(_logged([(name,) for name in names], records))
-    if not count:
+    """Return a figure with an axis for each (column, title, unit) that some run has logged."""
+    panels = [panel for panel in panels if any(len(r.column(panel[0])[0]) for r in records)]
+    if not panels:
         return None, []
-    columns = min(columns, count)
-    rows = -(-count // columns)
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
     figure = Figure(figsize=(WIDTH, 2.7 * rows + 0.3), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
-    for spare in axes[count:]:
+    for axis, (column, title, unit) in zip(axes, panels):
+        _plot(axis, column, records)
+        label_axis(axis, title, unit)
+    for spare in axes[len(panels) :]:
         spare.remove()
-    return figure, axes[:count]
+    return figure, axes[: len(panels)]

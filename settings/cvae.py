@@ -61,22 +61,14 @@ def resolve(settings: dict) -> None:
 
 LAB_WIDTHS = {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192}
 
+# fmt: off
 # The lab's networks in batches of many short windows that predict from buffered predictions, some
 # of them with swapped context; people in places and poses never filmed; what all frames share is a
 # learned positional bias; the latent stays near its prior.
 RECIPE = {
-    "prediction_buffer": True,
-    "positional_bias": True,
-    "train_vi_len": 2,
-    "tfr": 0.0,
-    "kl_anneal_type": "None",
-    "kl_anneal_stop": 1e-4,
-    "latent": "mean",
-    "augment": True,
-    "context_swap": 0.25,
-    "optim": "Muon",
-    "lr_schedule": "cosine",
-    "lr_warmup": 50,
+    "train_vi_len": 2, "tfr": 0.0, "prediction_buffer": True, "context_swap": 0.25, "augment": True,
+    "positional_bias": True, "kl_anneal_type": "None", "kl_anneal_stop": 1e-4, "latent": "mean",
+    "optim": "Muon", "lr_schedule": "cosine", "lr_warmup": 50, "per_val": 20, "per_save": 20,
 }
 
 PRESETS: dict[str, dict] = {
@@ -86,26 +78,10 @@ PRESETS: dict[str, dict] = {
     "template": {**LAB_WIDTHS, "optim": "Adam", "lr": 1e-3, "lr_schedule": "multistep"},
     # What wins (docs/results.md), in the time one has: minutes on a laptop …
     "quick": {
-        **RECIPE,
-        "patch_size": 2,
-        "F_dim": 64,
-        "L_dim": 16,
-        "N_dim": 4,
-        "D_out_dim": 96,
-        "batch_size": 16,
-        "lr": 3e-3,
-        "minutes": 8.0,
-        "per_val": 20,
-        "per_save": 20,
+        **RECIPE, "F_dim": 64, "L_dim": 16, "N_dim": 4, "D_out_dim": 96, "patch_size": 2,
+        "batch_size": 16, "lr": 3e-3, "minutes": 8.0,
     },
     # … and on a GPU.
-    "large": {
-        **RECIPE,
-        **LAB_WIDTHS,
-        "batch_size": 32,
-        "lr": 2e-3,
-        "minutes": 60.0,
-        "per_val": 20,
-        "per_save": 20,
-    },
+    "large": {**RECIPE, **LAB_WIDTHS, "batch_size": 32, "lr": 2e-3, "minutes": 60.0},
 }
+# fmt: on

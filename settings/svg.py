@@ -54,45 +54,24 @@ def resolve(settings: dict) -> None:
     settings["holdout"], settings["prediction_buffer"] = None, False
 
 
+# fmt: off
 # The defaults of the robot lab; where it gives none, those of its report that did best.
 ROBOT_LAB = {
-    "seed": 1,
-    "num_epoch": 300,
-    "batch_size": 12,
-    "optim": "Adam",
-    "lr": 2e-3,
-    "lr_schedule": "constant",
-    "tfr_sde": 0,
-    "tfr_d_step": 0.0,
-    "kl_anneal_type": "Monotonic",
-    "kl_anneal_cycle": 3,
-    "kl_anneal_ratio": 0.5,
+    "seed": 1, "num_epoch": 300, "batch_size": 12, "per_save": 10, "per_val": 10,
+    "optim": "Adam", "lr": 2e-3, "lr_schedule": "constant", "tfr_sde": 0, "tfr_d_step": 0.0,
+    "kl_anneal_type": "Monotonic", "kl_anneal_cycle": 3, "kl_anneal_ratio": 0.5,
     "kl_anneal_stop": 1e-4,
-    "per_save": 10,
-    "per_val": 10,
 }
 
 PRESETS: dict[str, dict] = {
     "lab": ROBOT_LAB,
     # For a laptop, in minutes (docs/results.md).
     "quick": {
-        **ROBOT_LAB,
-        "vgg_width": 16,
-        "g_dim": 64,
-        "z_dim": 16,
-        "rnn_size": 128,
-        "n_eval": 12,
-        "optim": "Muon",
-        "lr_schedule": "cosine",
-        "lr_warmup": 20,
-        "kl_anneal_type": "None",
-        "kl_anneal_stop": 1e-5,
-        "tfr_granularity": "batch",
-        "num_epoch": 20,
-        "epoch_size": 20,
-        "tfr_d_step": 0.05,
-        "per_val": 5,
-        "per_save": 20,
-        "val_sequences": 8,
+        **ROBOT_LAB, "vgg_width": 16, "g_dim": 64, "z_dim": 16, "rnn_size": 128, "n_eval": 12,
+        "num_epoch": 20, "epoch_size": 20, "per_save": 20, "per_val": 5, "val_sequences": 8,
+        "optim": "Muon", "lr_schedule": "cosine", "lr_warmup": 20,
+        "tfr_d_step": 0.05, "tfr_granularity": "batch",
+        "kl_anneal_type": "None", "kl_anneal_stop": 1e-5,
     },
 }
+# fmt: on

@@ -13,7 +13,7 @@ from core.device import Compute
 from core.files import atomic_write
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.run_folder import open_results_folder
+from engine.checkpoints.results_folder import open_results_folder
 from engine.evaluation.rollout import rollout_all
 from engine.evaluation.scoring import (
     Scores,
@@ -23,12 +23,7 @@ from engine.evaluation.scoring import (
     nearest_pose_prediction,
     score,
 )
-from engine.output.pictures import (
-    VIEW_SCALE,
-    side_by_side,
-    write_strip,
-    write_submission,
-)
+from engine.output.pictures import VIEW_SCALE, side_by_side, write_strip, write_submission
 from engine.output.video import check_video, write_video
 from engine.output.watching import counted, each, watched
 from report.results import about_test, leave_results

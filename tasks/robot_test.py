@@ -12,14 +12,8 @@ from core.device import Compute
 from core.files import atomic_write
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.run_folder import open_results_folder
-from engine.evaluation.sampling import (
-    Sampled,
-    sample,
-    sequence_table,
-    step_table,
-    summary_table,
-)
+from engine.checkpoints.results_folder import open_results_folder
+from engine.evaluation.sampling import Sampled, sample, sequence_table, step_table, summary_table
 from engine.output.sample_pictures import write_pictures
 from report.results import about_test, leave_results
 from report.rollout_figures import rollout_figures

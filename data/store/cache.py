@@ -6,11 +6,13 @@ no shard for what changed and builds a new one; a damaged one is noticed and reb
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from core.files import remove_leftovers
 from data.store.shards import (
     FileStat,
     decode_shards,
@@ -25,9 +27,17 @@ from data.store.shards import (
 
 
 def default_cache_dir() -> Path:
-    """Return the folder for caches of all runs: the XDG or Windows cache folder of the user."""
+    """Return the folder for caches of all runs: the XDG or Windows cache folder of the user.
+
+    A user without a home, as in a container with another user's number, has one in the folder
+    for temporary files.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "conditional-video-vae"
+    try:
+        folder = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return folder / "conditional-video-vae"
 
 
 def cached_shards(
@@ -53,6 +63,8 @@ def cached_shards(
         if files[number].exists():
             print(f"{files[number]}: damaged; the frames are decoded again", file=sys.stderr)
     kept = True
+    if missing:
+        remove_leftovers(folder)
     decoding = decode_shards(missing, slices, paths, height, width, num_workers)
     for number, parts[number] in decoding:
         kept = kept and _keep(files[number], parts, number)

@@ -31,11 +31,7 @@ class Pictures(ABC):
         """Return the pictures of these numbers, which must all be there."""
 
     def frames(
-        self,
-        height: int,
-        width: int,
-        cache_dir: Path | None = None,
-        num_workers: int | None = None,
+        self, height: int, width: int, cache_dir: Path | None = None, num_workers: int | None = None
     ) -> np.ndarray | Shards:
         """Return (pictures, height, width, 3) uint8. Further calls return the same array."""
         size = height, width

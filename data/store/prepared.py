@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.files import atomic_write
+from core.files import atomic_write, parse_json
 from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import (
     decode_shards,
@@ -35,7 +35,7 @@ class PreparedPictures(Pictures):
         super().__init__()
         self.folder = folder
         try:
-            index = json.loads((folder / INDEX_FILE).read_text())
+            index = parse_json((folder / INDEX_FILE).read_text())
             if index["format"] != FORMAT:
                 raise ValueError(f"format {index['format']!r}")
             self.numbers = np.load(folder / NUMBERS_FILE, mmap_mode="r")
@@ -45,7 +45,7 @@ class PreparedPictures(Pictures):
             self._slices = shard_slices(len(self.numbers), int(index["frames_in_shard"]))
             if len(self._slices) != len(self._files):
                 raise ValueError(f"{len(self._files)} shards for {len(self.numbers)} frames")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{folder}: not prepared as it should be ({error})") from None
 
     @property
@@ -88,6 +88,13 @@ def open_pictures(folder: Path) -> Pictures:
     if (folder / INDEX_FILE).exists():
         return PreparedPictures(folder)
     return PictureFiles.in_folder(folder)
+
+
+def remove_prepared(folder: Path) -> None:
+    """Remove what `prepare` wrote into a folder, if it did; the index last."""
+    if (folder / INDEX_FILE).exists():
+        remove_others(folder.glob("*.npy"), keep=[])
+        (folder / INDEX_FILE).unlink()
 
 
 def prepare(

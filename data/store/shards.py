@@ -23,6 +23,7 @@ from tqdm import tqdm
 from core.errors import UserError
 from core.files import atomic_write
 from data.store.images import read_frame
+from data.store.mapped import watch_mapped
 
 SHARD_BYTES = 1 << 28  # one is held in memory while it is decoded
 CHECKED_FRAMES = 1 << 15  # of a set of one shard, so many are compared with their checksums
@@ -138,6 +139,7 @@ def _open(file: Path, shape: tuple[int, ...], checked: int) -> np.ndarray | None
     if not file.is_file():
         return None
     try:
+        watch_mapped(file)
         frames = np.lib.format.open_memmap(file, mode="c")
         if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
             return None

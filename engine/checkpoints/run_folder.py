@@ -1,8 +1,9 @@
 """The folder of a run: one run at a time, going on where it stands, earlier runs set aside."""
 
 import contextlib
-import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,14 +22,9 @@ from settings.resolve import Settings
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = ".lock"
-SOURCE_FILE = "source.json"  # in a folder of results: which run they are of
-RESULT_FILES = (
-    *("pred_seq*.gif", "pose_pred_seq*.gif", "strip_seq*.png", "submission.csv"),
-    *("scores.csv", "summary.csv", "drift.csv", "scores.png", SOURCE_FILE),
-    *("rollout_seq*.npz", "report.html", "samples_seq*.gif", "steps.csv", "sequences.csv"),
-    *("pred_seq*.mp4", "pose_pred_seq*.mp4", "samples_seq*.mp4"),
-)
-RUN_FILES = (METRICS_FILE, SETTINGS_FILE, "*.ckpt", "*.gif", "wandb", "wandb.json", "tensorboard")
+RUN_FILES = {METRICS_FILE, SETTINGS_FILE, "wandb", "wandb.json", "tensorboard"}
+_CHECKPOINT = re.compile(r"(epoch=\d+|best|last(-\d+)?)\.ckpt")
+_GIF = re.compile(r"(.+?)(_epoch=\d+)?\.gif")
 
 
 def resume_point(settings: Settings, fingerprint: Callable[[], dict]) -> Checkpoint | None:
@@ -56,15 +52,18 @@ def resume_point(settings: Settings, fingerprint: Callable[[], dict]) -> Checkpo
 
 
 @contextlib.contextmanager
-def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None) -> Iterator[Path]:
+def open_run_folder(
+    folder: Path, settings: dict, *, continued_from: Path | None, source: Path | None = None
+) -> Iterator[Callable[[], None]]:
     """Make the run folder ready, write the settings into it and keep other runs out meanwhile.
 
-    Files of an earlier run there, unless it is the one continued, move to `previous-DATE/`.
-    All of this in the first process of the run alone. Raises UserError where another run trains
-    in it, or where it cannot be written.
+    Files of an earlier run there, unless it is the one continued, move to `previous-DATE/`; the
+    `source` of a warm start stays as well. All of this in the first process of the run alone.
+    Yields what raises UserError once the folder is no longer the run's own. Raises UserError where
+    another run trains in it, or where it cannot be written.
     """
     if not distributed.is_main():
-        yield folder
+        yield lambda: None
         return
     if (folder / LOCK_FILE).is_symlink():
         raise UserError(f"--save_root {folder}: {LOCK_FILE} is a link; remove it")
@@ -77,11 +76,12 @@ def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None
             continued_from.resolve().parent == folder.resolve()
         )
         if not continues_here:
-            set_aside(folder)
+            set_aside(folder, source)
         elif (folder / METRICS_FILE).exists():
             read_log(folder / METRICS_FILE)  # refused here, before anything is written
         with atomic_write(folder / SETTINGS_FILE) as file:
             file.write(json.dumps(settings, indent=2).encode())
+        check_folder = _lock_watch(folder)
     except Timeout:
         raise UserError(
             f"--save_root {folder}: another run is training there; wait for it, or choose another"
@@ -89,63 +89,69 @@ def open_run_folder(folder: Path, settings: dict, *, continued_from: Path | None
     except OSError as error:
         lock.release()
         raise UserError(f"--save_root {folder}: {why(error)}") from None
-    except UserError:
+    except BaseException:
         lock.release()
         raise
     try:
-        yield folder
+        yield check_folder
     finally:
         lock.release()
 
 
-def set_aside(folder: Path) -> None:
-    """Move the files of an earlier run into a dated folder beside the new ones."""
-    found = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
+def _lock_watch(folder: Path) -> Callable[[], None]:
+    """Return what raises UserError where another lock lies in the place of the one held, or none.
+
+    The folder was removed or moved away then, and another run may have begun in its place.
+    """
+    held = (folder / LOCK_FILE).stat()
+
+    def check() -> None:
+        try:
+            found = (folder / LOCK_FILE).lstat()
+        except OSError:
+            found = None
+        if found is None or not os.path.samestat(held, found):
+            raise UserError(
+                f"--save_root {folder}: removed, or taken over by another run, while this one "
+                f"trained there ({LOCK_FILE} is not the one it made); it ends and writes no more"
+            )
+
+    return check
+
+
+def set_aside(folder: Path, source: Path | None = None) -> None:
+    """Move the files of an earlier run into a dated folder beside the new ones.
+
+    The source of the new run stays where it was named, and is in that folder too.
+    """
+    found = [path for path in folder.iterdir() if _is_of_run(path, _logged_sets(folder))]
     if not any(path.suffix == ".ckpt" or path.name == METRICS_FILE for path in found):
         return  # killed before it had anything to lose
     target = folder / f"previous-{datetime.now():%Y%m%d-%H%M%S-%f}"
     target.mkdir()
     # Checkpoints first: were this cut short, what is left would not be taken for a run to resume.
-    for path in sorted(found, key=lambda path: path.suffix != ".ckpt"):
-        shutil.move(path, target / path.name)
+    # The log last: while it is there, so is what to move with it.
+    for path in sorted(found, key=lambda path: (path.name == METRICS_FILE, path.suffix != ".ckpt")):
+        if source is not None and os.path.realpath(path) == os.path.realpath(source):
+            shutil.copy2(path, target / path.name)
+        else:
+            shutil.move(path, target / path.name)
     print(f"an earlier run's files moved to {target}")
 
 
-def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
-    """Make a folder ready for what is predicted with a checkpoint, and note there which it is.
+def _is_of_run(path: Path, sets: set[str]) -> bool:
+    """Tell whether a training run writes files of this name; sets: those it was validated on."""
+    if path.name in RUN_FILES or _CHECKPOINT.fullmatch(path.name):
+        return True
+    gif = _GIF.fullmatch(path.name)
+    return gif is not None and gif[1] in sets
 
-    A later checkpoint of the same run replaces the results of an earlier one. Raises UserError
-    where the folder holds those of another run, unless `overwrite`, which removes them.
-    """
-    source = {"checkpoint": str(checkpoint.path.resolve()), "run": _run_digest(checkpoint)}
+
+def _logged_sets(folder: Path) -> set[str]:
+    """Return the names of the sets that the log in a folder has scores of."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        found = [file for pattern in RESULT_FILES for file in folder.glob(pattern)]
-        if found and not _same_run(folder / SOURCE_FILE, source):
-            if not overwrite:
-                raise UserError(
-                    f"--save_root {folder} holds {found[0].name} and more of another run: choose "
-                    "another folder, or --overwrite"
-                )
-            for file in found:
-                file.unlink()
-        with atomic_write(folder / SOURCE_FILE) as file:
-            file.write(json.dumps(source, indent=2).encode())
-    except OSError as error:
-        raise UserError(f"--save_root {folder}: {why(error)}") from None
-
-
-def _run_digest(checkpoint: Checkpoint) -> str:
-    """Return what is the same for all checkpoints of a run; of a lab file, for the file alone."""
-    known = checkpoint.content.get("fingerprint") if checkpoint.is_ours else None
-    text = json.dumps(known, sort_keys=True).encode() if known else checkpoint.path.read_bytes()
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _same_run(file: Path, source: dict) -> bool:
-    try:
-        with open_regular(file) as opened:
-            return json.load(opened).get("run") == source["run"]
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+        with open_regular(folder / METRICS_FILE) as file:
+            names = file.readline(1 << 16).decode(errors="replace").strip().split(",")
+    except OSError:
+        return set()
+    return {name.removesuffix("_psnr") for name in names if name.endswith("_psnr")}

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,13 +16,24 @@ from engine.checkpoints import checkpoint
 class Saver:
     """Writes checkpoints into a run folder, one at a time, in a thread.
 
-    A write that fails is reported and leaves the earlier file whole; `failed` then says why until
-    a later one succeeds.
+    A write that fails is reported and leaves the earlier file whole; `failed` then says why, by
+    name of the file, until it is written. `best.ckpt` is tried again with the next save, since
+    nobody will make its content anew. `check_folder` is called before every file, and what it
+    raises comes out of the next `save`, `wait` or `close`.
     """
 
-    def __init__(self, folder: Path, keep: int, every_minutes: float):
+    def __init__(
+        self,
+        folder: Path,
+        keep: int,
+        every_minutes: float,
+        check_folder: Callable[[], None] = lambda: None,
+    ):
         self.folder = folder
-        self.failed: str | None = None
+        self.failed: dict[str, str] = {}
+        self.written: set[str] = set()  # names of files
+        self._again: dict[str, dict] = {}
+        self._check_folder = check_folder
         self._keep = keep
         self._interval = 60 * every_minutes
         self._saved = time.perf_counter()
@@ -56,27 +68,41 @@ class Saver:
 
     def close(self) -> None:
         """Wait, and end the thread."""
-        self.wait()
-        self._pool.shutdown()
+        try:
+            self.wait()
+            self._write({})
+        finally:
+            self._pool.shutdown()
 
     def _write(self, files: dict[str, dict]) -> None:
-        for name, content in files.items():
+        for name, content in (self._again | files).items():
             path = self.folder / name
+            self._check_folder()
             try:
                 checkpoint.save(
                     path, content, keep=self._keep - 1 if name == checkpoint.LAST else 0
                 )
-                self.failed = None
             except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-                self.failed = f"{path}: {getattr(error, 'strerror', None) or error}"
-                left = (
-                    f"the earlier {name} is whole" if path.exists() else f"there is no {name} yet"
-                )
+                self.failed[name] = _reason(error)
+                self._again |= {name: content} if name == checkpoint.BEST else {}
+                whole = f" and the earlier {name} is whole" if path.exists() else ""
                 print(
-                    f"checkpoint not saved: {self.failed}\n"
-                    f"the run goes on, and {left}; free space or permissions",
+                    f"checkpoint not saved: {path}: {self.failed[name]}\n"
+                    f"the run goes on{whole}; free space or permissions",
                     file=sys.stderr,
                 )
+            else:
+                self.written.add(name)
+                self.failed.pop(name, None)
+                self._again.pop(name, None)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, which torch hides behind an error of its own."""
+    first: BaseException | None = error
+    while first is not None and not isinstance(first, OSError):
+        first = first.__context__
+    return str(getattr(first, "strerror", None) or error).splitlines()[0]
 
 
 class NoSaver(Saver):

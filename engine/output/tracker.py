@@ -11,7 +11,7 @@ from core.errors import UserError
 from core.files import atomic_write, open_regular, warn_on_write_error
 from engine.evaluation.scoring import Scores
 from engine.output.tensorboard_log import open_tensorboard
-from engine.output.wandb_log import open_wandb
+from engine.output.wandb_log import check_wandb, open_wandb
 
 METRICS_FILE = "metrics.csv"
 WAY_OUT = "move the file away, or train with --resume never, which sets it aside"
@@ -21,11 +21,12 @@ class CsvLog:
     """One row per epoch. A continued run drops the rows from its first epoch on.
 
     The file is written anew with every row, whole or not at all; where that fails, the row is in
-    the next writing.
+    the next writing, at the latest in that of `close`.
     """
 
     def __init__(self, path: Path, first_epoch: int):
         self.path = path
+        self._is_written = True
         rows = read_log(path) if path.exists() else []
         self._rows = [row for row in rows if int(row["epoch"]) < first_epoch]
         if len(self._rows) < len(rows):
@@ -36,14 +37,22 @@ class CsvLog:
         self._rows.append(row)
         self._write()
 
+    def close(self) -> None:
+        """Write once more what could not be written."""
+        if not self._is_written:
+            self._write()
+
     def _write(self) -> None:
+        self._is_written = False
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self._rows)
-        with warn_on_write_error(self.path.name), atomic_write(self.path) as file:
-            file.write(text.getvalue().encode())
+        with warn_on_write_error(self.path.name):
+            with atomic_write(self.path) as file:
+                file.write(text.getvalue().encode())
+            self._is_written = True
 
 
 def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
@@ -77,6 +86,12 @@ def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
         epoch = int(row["epoch"])
         rows.append(row)
     return rows
+
+
+def check_logs(settings: dict) -> None:
+    """Raise UserError where what is asked for cannot be logged to. Writes nothing."""
+    if settings["wandb"]:
+        check_wandb(settings)
 
 
 class Tracker:
@@ -124,6 +139,8 @@ class Tracker:
 
     def close(self) -> None:
         """Finish what is open. Further calls do nothing."""
+        if self._csv is not None:
+            self._csv.close()
         while self._logs:
             self._logs.pop().close()
 

@@ -41,10 +41,7 @@ def write_video(
 
 
 def write_mp4(
-    path: Path,
-    frames: Tensor,
-    scale: int = VIEW_SCALE,
-    milliseconds: int = FRAME_MILLISECONDS,
+    path: Path, frames: Tensor, scale: int = VIEW_SCALE, milliseconds: int = FRAME_MILLISECONDS
 ) -> None:
     """Write (T, 3, H, W) uint8 as H.264, 50 frames a second at 20 ms each.
 

@@ -7,12 +7,31 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.files import atomic_write, warn_on_write_error
+from core.errors import UserError
+from core.files import atomic_write, parse_json, printable, warn_on_write_error
 from engine.evaluation.scoring import Scores
 
 ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
 PROJECT = "conditional-video-vae"
 GROUPS = ("train", "val", "schedule", "system")
+
+
+def check_wandb(settings: dict) -> None:
+    """Raise UserError for what wandb would not take: a mode, a key or an id. Writes nothing."""
+    try:
+        import wandb
+    except ImportError:
+        return
+    try:
+        mode = os.environ.get("WANDB_MODE")
+        wandb.Settings(mode=mode or "online", run_id=settings["wandb_id"])
+        if mode is None:
+            wandb.login(prompt=False, verify=False)
+    except (wandb.errors.Error, ValueError) as error:
+        words = " ".join(str(error).split(" [type=")[0].split())[:200]
+        raise UserError(
+            f"--wandb: {words}; see WANDB_MODE, WANDB_API_KEY and --wandb_id, or leave --wandb out"
+        ) from None
 
 
 def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "WandbLog | None":
@@ -34,7 +53,7 @@ def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "Wandb
             mode, why = "offline", "no login (wandb login)"
     arguments = {
         "project": PROJECT,
-        "name": folder.resolve().name,
+        "name": printable(folder.resolve().name),
         "dir": str(folder),
         "config": settings,
         "id": _run_id(folder, settings["wandb_id"]),
@@ -56,7 +75,7 @@ def _run_id(folder: Path, wanted: str | None) -> str:
     """Return the id asked for, else that of the folder's run, else a new one; and keep it."""
     file = folder / ID_FILE
     try:
-        known = json.loads(file.read_text())["id"]
+        known = parse_json(file.read_text())["id"]
     except (OSError, ValueError, TypeError, KeyError):
         known = None
     chosen = wanted or (known if isinstance(known, str) else None) or secrets.token_hex(4)

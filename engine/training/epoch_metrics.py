@@ -39,10 +39,7 @@ class EpochMetrics:
         return {
             "train": means | {SKIPPED: skipped},
             "schedule": self.scheduled | {"teacher_forced": self.forced / self.batches},
-            "system": {
-                "seconds": self.seconds,
-                "frames_per_second": self.frames / self.seconds,
-            },
+            "system": {"seconds": self.seconds, "frames_per_second": self.frames / self.seconds},
         }
 
     def rescale(self, batches: int) -> None:

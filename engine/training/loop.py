@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,11 +18,7 @@ from data.types import Clip, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
-from engine.evaluation.validation import (
-    Validation,
-    gather_validation,
-    validate_share,
-)
+from engine.evaluation.validation import Validation, gather_validation, validate_share
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker
 from engine.training.non_finite_guard import LIMIT
@@ -48,7 +45,8 @@ class TrainingLoop:
 
     sets: clips to validate on by name; the first set chooses `best.ckpt`. constants: figures that
     go into every row of the log, such as baselines. Files go to `folder`, written by the first
-    process of a run.
+    process of a run; before, it asks `check_folder`, which raises where the folder is no longer
+    the run's own.
     """
 
     def __init__(
@@ -60,18 +58,26 @@ class TrainingLoop:
         folder: Path,
         constants: dict[str, float],
         threads: Threads,
+        check_folder: Callable[[], None] = lambda: None,
     ):
         self.run, self.data, self.sets = run, data, sets
         self.tracker, self.constants = tracker, constants
+        self.check_folder = check_folder
         own_saver = Saver if distributed.is_main() else NoSaver
         settings = run.settings
-        self.saver = own_saver(folder, settings.keep_checkpoints, settings.save_every_minutes)
+        self.saver = own_saver(
+            folder, settings.keep_checkpoints, settings.save_every_minutes, check_folder
+        )
         self.stop = StopRequest()
         self.slowdown = SlowdownWatch(threads, adapts=settings.minutes is not None)
         self.first_steps = FirstSteps()
+        self.continued = False  # a signal said so during the latest step
+        self.stood_still = False  # in the latest step or the one before
+        self.excess = 0.0  # seconds that the latest step took beyond a usual one
         if settings.prediction_buffer:
             run.prediction_buffer = begin_prediction_buffer(run.prediction_buffer, data, run.step)
-        run.best = begin_best(run, next(iter(sets)), folder)
+        judge = next(iter(sets))
+        run.best = distributed.broadcast_from_main(lambda: begin_best(run, judge, folder))
 
     def train(self) -> None:
         """Train the run to the last epoch of its settings, or until a signal asks to stop."""
@@ -83,9 +89,11 @@ class TrainingLoop:
                     with contextlib.suppress(Interrupted):
                         self.end_epoch(bar)
                 if stop.agreed:
-                    saver.save({checkpoint.LAST: run.resume_state()})
+                    self.save_resume_point()
             finally:
                 saver.close()
+        if saver.failed:
+            raise self.not_saved()
         if stop.agreed:
             if distributed.is_main():
                 print(
@@ -93,8 +101,6 @@ class TrainingLoop:
                     file=sys.stderr,
                 )
             raise SystemExit(stop.exit_code)
-        if saver.failed:
-            raise UserError(f"the last checkpoint could not be written: {saver.failed}")
 
     def train_epoch(self, bar: tqdm) -> None:
         """Train what is left of the epoch, or what time and signals leave of it.
@@ -105,6 +111,7 @@ class TrainingLoop:
         run, saver, epoch = self.run, self.saver, self.run.epoch_metrics
         run.network.train()
         kl_beta = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
+        self.stop.continued = self.continued = self.stood_still = False
         refreshed = mark = time.perf_counter()
         for batch in self.data.batches(run.epoch, epoch.batches):
             self.sync_stop_and_clock()
@@ -119,8 +126,7 @@ class TrainingLoop:
             epoch.add(batch, forced, metrics)
             epoch.scheduled = scheduled
             now = time.perf_counter()
-            run.seconds += now - mark if distributed.is_main() else 0
-            epoch.seconds += now - mark
+            self.count_seconds(now - mark)
             self.tell(bar, now - mark)
             mark = now
             if run.settings.minutes is None:
@@ -131,24 +137,40 @@ class TrainingLoop:
             if run.step % STEPS_PER_CHECK == 0 and run.guard.diverged:
                 raise self.diverged()
             if saver.due and not run.guard.diverging:
-                saver.save({checkpoint.LAST: run.resume_state()})
+                self.save_resume_point()
         self.sync_stop_and_clock()
 
     def tell(self, bar: tqdm, seconds: float) -> None:
         """Say what a step's time tells: how long the run will take, and where it slows down."""
         if mean := self.first_steps.add(seconds):
             say(bar, time_to_the_end(self.run, self.data, mean))
-        if words := self.slowdown.after_step(seconds):
+        on_cpu = self.run.compute.device.type == "cpu"
+        if on_cpu and (words := self.slowdown.after_step(seconds)):
             say(bar, words)
+
+    def count_seconds(self, seconds: float) -> None:
+        """Count what a step took; `sync_stop_and_clock` takes back what it stood still.
+
+        A signal that continues the process may be heard of a moment after the clock was read, and
+        so stands for two steps.
+        """
+        run, epoch, stop = self.run, self.run.epoch_metrics, self.stop
+        self.excess = max(0.0, seconds - epoch.seconds / max(1, epoch.batches - 1))
+        run.seconds += seconds if distributed.is_main() else 0
+        epoch.seconds += seconds
+        before, self.continued, stop.continued = self.continued, stop.continued, False
+        self.stood_still = self.continued or before
 
     def end_epoch(self, bar: tqdm) -> None:
         """Validate, log and save after an epoch. A signal before or meanwhile leaves it undone.
 
         Raises Interrupted then; the epoch counts as begun, and all of this comes when it is
-        resumed.
+        resumed. A kill leaves it undone too, between any two files: the resume point of before
+        gives way last, and whatever was written of the epoch is written again.
         """
         if self.stop.agreed:
             raise Interrupted
+        self.check_folder()
         run, saver, settings, epoch = self.run, self.saver, self.run.settings, self.run.epoch
         row = run.epoch_metrics.row() | {"val": dict(self.constants)}
         row["train"] = {"step": run.step} | row["train"]
@@ -157,6 +179,8 @@ class TrainingLoop:
         names = [f"epoch={epoch}.ckpt"] if epoch % settings.per_save == 0 or last else []
         gifs: dict[str, Path] = {}
         scores: dict[str, list[Scores]] = {}
+        if (validates or names) and checkpoint.LAST not in saver.written:
+            self.save_resume_point()
         if validates or names:
             stage(bar, f"epoch {epoch}: BatchNorm statistics")
             run.recompute_bn_stats(self.data)
@@ -175,8 +199,6 @@ class TrainingLoop:
         at = progress(run)
         run.end_epoch()
         self.tracker.log(epoch, row, gifs, scores)
-        if validates:
-            say(bar, summary(row, at, run.best))
 
         names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
         if names or validates or saver.due:
@@ -184,6 +206,8 @@ class TrainingLoop:
             state = run.state()
             resume_state = state | run.resume_only_state()
             saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
+        if validates:
+            say(bar, summary(row, at, run.best))
 
     def validate_all(self, bar: tqdm) -> dict[str, Validation]:
         """Validate on every set, the clips shared out; `bar` tells how far it is.
@@ -203,10 +227,37 @@ class TrainingLoop:
             raise Interrupted
         return {name: gather_validation(s, len(self.sets[name])) for name, s in shares.items()}
 
+    def save_resume_point(self) -> None:
+        """Write all that an exact continuation needs, as the run stands."""
+        self.saver.save({checkpoint.LAST: self.run.resume_state()})
+
+    def not_saved(self) -> UserError:
+        """Return what to tell where the run ends and files of it could not be written."""
+        run, saver = self.run, self.saver
+        files = ", ".join(f"{saver.folder / name} ({why})" for name, why in saver.failed.items())
+        ended = "stopped" if self.stop.agreed else "trained to its end"
+        goes_on = "the same command goes on from the last checkpoint that was"
+        if not checkpoint.candidates(saver.folder):
+            goes_on = "no checkpoint was, and the same command begins anew"
+        return UserError(
+            f"{ended} at step {run.step}, but the last checkpoint could not be written: {files}; "
+            f"free space or permissions, then {goes_on}"
+            if checkpoint.LAST in saver.failed
+            else f"{ended} at step {run.step}, but not all of its checkpoints could be written: "
+            f"{files}"
+        )
+
     def sync_stop_and_clock(self) -> None:
         """Let all processes know of a signal to one of them, and go by the first one's clock."""
-        signum, self.run.seconds = distributed.all_reduce_max(self.stop.signum, self.run.seconds)
+        run, own = self.run, self.excess if distributed.is_main() else 0.0
+        signum, stood_still, excess, run.seconds = distributed.all_reduce_max(
+            self.stop.signum, self.stood_still, own, run.seconds
+        )
         self.stop.agreed = int(signum)
+        if stood_still:
+            run.seconds -= excess
+            run.epoch_metrics.seconds -= min(self.excess, run.epoch_metrics.seconds / 2)
+        self.excess = 0.0
 
     def diverged(self) -> UserError:
         """Return what to tell where no step changes the weights any more."""
@@ -223,12 +274,20 @@ class TrainingLoop:
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:
-    """Return the best score so far, or none where it was another set's, which says nothing."""
+    """Return the best score so far, or none where it was another set's, which says nothing.
+
+    Where `best.ckpt` is of an earlier epoch, since it could not be written, its own score stands.
+    """
     begun = {"set": judge, "holdout": list(run.settings.holdout or ())}
-    goes_on = run.best is not None and (folder / checkpoint.BEST).exists()
-    if goes_on and all(run.best.get(key) == value for key, value in begun.items()):
-        return run.best
-    return begun | {"psnr": float("-inf"), "epoch": -1}
+    none = begun | {"psnr": float("-inf"), "epoch": -1}
+    try:
+        stored = checkpoint.load(folder / checkpoint.BEST).get("best") if run.best else None
+    except UserError:
+        return none
+    found = [best for best in (run.best, stored) if best]
+    if not stored or any(best.get(key) != begun[key] for best in found for key in begun):
+        return none
+    return min(found, key=lambda best: best["epoch"])
 
 
 def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:

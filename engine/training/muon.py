@@ -30,11 +30,7 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self,
-        parameters,
-        lr: float,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = BETAS,
+        self, parameters, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = BETAS
     ):
         self.betas = betas
         parameters = list(parameters)

@@ -1,9 +1,9 @@
 """What a run says before it starts: trained on what, with which settings, where, how long."""
 
+import os
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 from core import distributed
 from core.threads import Threads
@@ -23,6 +23,7 @@ def print_overview(
 ) -> None:
     """Print the block; a task's own lines come after those of the data."""
     settings = task.settings
+    place = os.path.abspath(settings.save_root)  # which may be a link that leads nowhere
     lines = {
         "data": data_line(settings, data),
         **task.overview(data),
@@ -31,9 +32,7 @@ def print_overview(
         "settings": settings_line(settings),
         "computes": computes_line(run, threads),
         "length": length_line(run, data),
-        "writes": f"nothing (--dry_run; else {Path(settings.save_root).resolve()})"
-        if settings.dry_run
-        else str(Path(settings.save_root).resolve()),
+        "writes": f"nothing (--dry_run; else {place})" if settings.dry_run else place,
     }
     width = 2 + max(map(len, lines))
     for name, words in lines.items():

@@ -48,7 +48,7 @@ def begin_prediction_buffer(
     if steps:
         print(
             "this checkpoint holds no prediction buffer (last.ckpt does): it begins with true "
-            "frames"
+            "frames, so that the run ends with other weights than one that never stopped"
         )
     return PredictionBuffer(data.frames)
 

@@ -40,8 +40,11 @@ def progress_bar(run: Run, data: TrainingData) -> tqdm:
 def refresh(bar: tqdm, run: Run, loss: float) -> None:
     """Show on the bar how the run stands; the bar itself tells the time left.
 
-    Loss and best score always; what more there is where the terminal is wide.
+    Loss and best score always; what more there is where the terminal is wide. A disabled bar
+    shows nothing.
     """
+    if bar.disable:
+        return
     epoch = run.epoch_metrics
     if run.settings.minutes is not None:
         bar.n = min(bar.total, run.seconds)

@@ -10,11 +10,8 @@ from engine.checkpoints import checkpoint
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_run_folder, resume_point
 from engine.evaluation.scoring import mean_scores
-from engine.evaluation.validation import (
-    Validation,
-    validate,
-)
-from engine.output.tracker import Tracker
+from engine.evaluation.validation import Validation, validate
+from engine.output.tracker import Tracker, check_logs
 from engine.output.watching import watched
 from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
@@ -70,12 +67,20 @@ class Trainer:
             return
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
+        distributed.broadcast_from_main(lambda: check_logs(run.plain_settings()))
         folder = Path(settings.save_root)
-        with open_run_folder(folder, run.plain_settings(), continued_from=self.continued_from):
+        with open_run_folder(
+            folder,
+            run.plain_settings(),
+            continued_from=self.continued_from,
+            source=self._source.path if self._source else None,
+        ) as check_folder:
             artifacts = (checkpoint.BEST, checkpoint.LAST)
             tracker = Tracker(folder, run.plain_settings(), run.epoch, artifacts)
             try:
-                TrainingLoop(run, data, sets, tracker, folder, constants, threads).train()
+                TrainingLoop(
+                    run, data, sets, tracker, folder, constants, threads, check_folder
+                ).train()
             finally:
                 tracker.close()
         print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")

@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from dataloader import (
-    DanceWindows,
-    test_clips,
-    training_frames,
-    validation_clips,
-)
+from dataloader import DanceWindows, test_clips, training_frames, validation_clips
 from tests.support.data_sets import coded_pictures, numbers_in
 
 CPU = torch.device("cpu")

@@ -8,9 +8,7 @@ from PIL import Image
 from torchvision import transforms
 
 from core.errors import UserError
-from dataloader import (
-    Dataset_Dance,
-)
+from dataloader import Dataset_Dance
 from tests.support.data_sets import coded_pictures, numbers_in
 
 

@@ -11,11 +11,7 @@ import torch
 from core.errors import UserError
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
 from engine.checkpoints import checkpoint
-from tests.support.data_sets import (
-    assert_same_batch,
-    assert_same_clips,
-    run_prepare,
-)
+from tests.support.data_sets import assert_same_batch, assert_same_clips, run_prepare
 from tests.support.runs import same
 from tests.support.scripts import TINY, train
 
@@ -63,7 +59,7 @@ def test_shares_together_make_the_whole(
     out = tmp_path / "shared"
     said = run_prepare(monkeypatch, capsys, f"--DR {dance_root} --out {out} --shard 1/2")
     assert "60 frames in 3 shards, 1 of them made now" in said
-    with pytest.raises(UserError, match="2 of 3 shards are missing"):
+    with pytest.raises(UserError, match="not finished"):
         DanceWindows(settings(DR=str(out), train_vi_len=4), CPU)
     run_prepare(monkeypatch, capsys, f"--DR {dance_root} --out {out} --shard 0/2")
     assert files_of(out) == files_of(prepared)

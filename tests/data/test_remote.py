@@ -7,11 +7,7 @@ import torch
 from core.errors import UserError
 from data.store.remote import as_path
 from dataloader import DanceWindows, test_clips, training_data_digest, validation_clips
-from tests.support.data_sets import (
-    assert_same_batch,
-    assert_same_clips,
-    run_prepare,
-)
+from tests.support.data_sets import assert_same_batch, assert_same_clips, run_prepare
 from tests.support.scripts import TINY, train
 
 CPU = torch.device("cpu")

@@ -105,7 +105,7 @@ def test_a_strip_shows_the_frames_and_their_errors(two):
     axis, _ = shown.strip({"one": first}, times=[3, 39]).axes
     assert [text.get_text() for text in axis.get_xticklabels()] == ["frame 3", "frame 39"]
     assert [text.get_text() for text in axis.get_yticklabels()] == [
-        *("pose", "truth", "prediction", "prediction, error"),
+        *("pose", "truth", "prediction", "prediction, error")
     ]
     sheet = axis.images[0].get_array()
     height, width = 8 + shown.GAP, 16 + shown.GAP

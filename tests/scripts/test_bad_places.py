@@ -53,16 +53,17 @@ def test_results_of_another_run_are_kept_unless_overwritten(refused, root, ours,
     for name in ("pred_seq7.gif", "pred_seq7.mp4"):
         (out / name).write_bytes(b"of a sequence that the other run lacks")
     (out / "mine.csv").write_text("a,b\n")
-    assert call(Tester, *rollout_flags(root, small_run))[0] == 0, "a later one of the same run"
+    assert "--overwrite" in refused(Tester, *rollout_flags(root, small_run)), "a later checkpoint"
+    assert call(Tester, *rollout_flags(root, ours))[0] == 0, "the same once more"
 
     content = torch.load(ours, weights_only=True)
-    content["fingerprint"]["lr"] = 0.5
+    content["state_dict"] = {k: v + 1 for k, v in content["state_dict"].items()}
     torch.save(content, ours)
     assert "--overwrite" in refused(Tester, *rollout_flags(root, ours))
     assert call(Tester, *rollout_flags(root, ours, "--overwrite"))[0] == 0
     assert not list(out.glob("pred_seq7.*")), "stale results stay"
     assert (out / "mine.csv").exists()
-    for spoiled in (b"\xff\xfe", b"[" * 100_000, b"[]", b'{"run": 1}'):
+    for spoiled in (b"\xff\xfe", b"[" * 100_000, b"[]", b'{"weights": 1}'):
         (out / "source.json").write_bytes(spoiled)
         assert "--overwrite" in refused(Tester, *rollout_flags(root, ours))
 

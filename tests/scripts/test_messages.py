@@ -125,7 +125,7 @@ def test_a_full_disk_promises_only_what_is_there(tmp_path, monkeypatch, capsys):
     saver.save({"epoch=0.ckpt": {}, "last.ckpt": {}})
     saver.close()
     said = capsys.readouterr().err
-    assert "there is no epoch=0.ckpt yet" in said
+    assert "epoch=0.ckpt: No space left on device" in said
     assert "the earlier last.ckpt is whole" in said
     assert "the earlier epoch=0.ckpt" not in said
 
@@ -161,5 +161,5 @@ def test_a_rollout_that_claims_terabytes_is_no_matter_of_the_batch_size(refused,
         for name in ("clip0.npy", "description.npy"):
             archive.write(tmp_path / name, name)
     said = refused(Reporter, results, "--out", tmp_path / "out")
-    assert f"{results / 'rollout_seq0.npz'}: not a roll-out of the Tester" in said
+    assert f"{results / 'rollout_seq0.npz'}: not a rollout of the Tester" in said
     assert "--batch_size" not in said

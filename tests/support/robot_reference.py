@@ -121,11 +121,7 @@ def training_loss(
 
 @torch.no_grad()
 def rollout(
-    model: nn.Module,
-    frames: Tensor,
-    conditions: Tensor,
-    noise: Tensor,
-    truth: Tensor | None = None,
+    model: nn.Module, frames: Tensor, conditions: Tensor, noise: Tensor, truth: Tensor | None = None
 ) -> Tensor:
     """Return one sequence (T, 3, 64, 64) in [0, 1], which begins with the context frames.
 

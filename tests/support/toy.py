@@ -15,7 +15,7 @@ from torch.nn.functional import l1_loss, mse_loss
 import tasks
 from core.randomness import Stream, torch_seed
 from data.types import Batch, Clip, to_float
-from engine.checkpoints.run_folder import open_results_folder
+from engine.checkpoints.results_folder import open_results_folder
 from engine.evaluation.rollout import rollout_all
 from engine.evaluation.scoring import copy_last, mean_psnr, score
 from report.results import about_test, leave_results

@@ -31,7 +31,7 @@ def standing(**settings) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"), [({}, "epoch 2/4 "), ({"minutes": 2.0}, "epoch 2, 0.5 of 2 min")]
+    ("flags", "says"), [({}, "epoch 2/3 "), ({"minutes": 2.0}, "epoch 2, 0.5/2 min")]
 )
 def test_the_line_says_what_matters(monkeypatch, flags, says):
     terminal = Terminal()

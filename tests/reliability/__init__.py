@@ -1,0 +1,1 @@
+"""Tests of what must survive: kills, faults, lost readers and full disks."""
