@@ -4,7 +4,7 @@
 # make play   set up and play a small pretrained model in the browser; MODEL=robot for the arm
 # make pretrained   train both models of pretrained/ anew, on the demo's data
 # make sweep  set up, make demo data, train the report's four runs small, compare them
-# make pictures  the README's pictures: the page that is played, report and scores; needs chromium
+# make pictures  the pictures of the player, the report page and the scores, from the demo; needs chromium
 # Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders
 # of the demos), SWEEP (of the sweep), VENV.
 
@@ -67,7 +67,7 @@ sweep: install
 	@echo
 	@echo "Open $(SWEEP)/report/report.html in a browser"
 
-pictures: install
+pictures: demo
 	$(BIN)/python Reporter.py $(DEMO)/run $(DEMO)/results --sequences 0 --out $(DEMO)/pictures
 	cp $(DEMO)/pictures/scores.png docs/scores.png
 	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,735 \

@@ -1,5 +1,11 @@
 """Play a model in the browser: `python Player.py --ckpt_path RUN [--DR ROOT]`. See `--help`."""
 
+if __name__ == "__main__":
+    import core.startup  # first of all: what follows takes seconds
+import core.waiting  # noqa: F401, before torch
+
+# isort: split
+
 import argparse
 import asyncio
 import os

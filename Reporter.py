@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import UserError, exit_on_user_error
+from core.errors import UserError, exit_on_user_error, why
 from core.files import atomic_write
 from report.leaderboard import as_text, runs_in, standings
 from report.page import write_page
@@ -24,12 +24,12 @@ from report.runs import Record, differing_settings, read_records
 from report.style import to_svg, write_png
 from report.sweep import LAB_SWEEP, Sweep, grid, run_sweep
 from report.training_figures import training_figures
-from settings.flag_types import count, fraction, kl_anneal_type, natural, probability
+from settings.flag_types import count, kl_anneal_ratio, kl_anneal_type, natural, probability
 
 GRID = {
     "kl_anneal_type": kl_anneal_type,
     "kl_anneal_cycle": count,
-    "kl_anneal_ratio": fraction,
+    "kl_anneal_ratio": kl_anneal_ratio,
     "tfr": probability,
 }
 
@@ -124,7 +124,7 @@ def write_report(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from None
+        raise UserError(f"--out {out}: {why(error)}") from None
     rollouts = {record.label: record.rollouts for record in records if record.rollouts}
     figures = rollout_figures(rollouts, times) | training_figures(records)
     shown = {name: to_svg(figure, name) for name, figure in figures.items()}

@@ -95,15 +95,9 @@ def export(explicit: dict, checkpoint: Checkpoint) -> None:
             Path(path),
             overwrite=overwrite,
             left_out=places,
-            data=checkpoint.content.get("data") or trained_on(checkpoint),
+            data=checkpoints.trained_on(checkpoint),
         )
         print(f"{path}: {Path(path).stat().st_size / 1e6:.2f} MB")
-
-
-def trained_on(checkpoint: Checkpoint) -> str:
-    """Return in words what a run was trained on: the demo's data, else the name of the folder."""
-    root = Path(str(checkpoint.content.get("settings", {}).get("DR")))
-    return "the demo's data" if (root / "demo.json").is_file() else root.name
 
 
 class Test_model(CVAE):

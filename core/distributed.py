@@ -97,7 +97,7 @@ def _launched() -> bool:
 
 
 def local_shard(total: Sequence[T] | Tensor) -> Sequence[T] | Tensor:
-    """Return this process's part of a total batch, which is cut into equal runs."""
+    """Return this process's shard of a global batch, which is cut into equal runs."""
     part = len(total) // world_size()
     return total[rank() * part : (rank() + 1) * part]
 
@@ -111,7 +111,7 @@ def rank_indices(items: int) -> range:
 
 
 def all_reduce_max(*values: float) -> list[float]:
-    """Return the all_reduce_max of each value over the processes, the same in all."""
+    """Return the maximum of each value over the processes, the same in all."""
     if world_size() == 1:
         return list(values)
     found = torch.tensor(values, dtype=torch.float64)
@@ -267,7 +267,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """BatchNorm whose statistics are those of the total batch; the same parameters and buffers.
+    """BatchNorm whose statistics are those of the global batch; the same parameters and buffers.
 
     `nn.SyncBatchNorm` is for CUDA alone; this serves both, with one exchange forward and one
     backward. All processes have as many values. In evaluation mode it is BatchNorm.
@@ -305,7 +305,7 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 def synchronize_batch_norm(model: nn.Module) -> None:
-    """Let every BatchNorm of a model take the statistics of the total batch.
+    """Let every BatchNorm of a model take the statistics of the global batch.
 
     Names of parameters and buffers, and so the checkpoints, stay as they are.
     """

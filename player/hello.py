@@ -5,8 +5,9 @@ from typing import Any
 
 from data.pose.skeleton import JOINT
 from data.pose_colors import LIMBS, NOSE_LIMB
+from engine.checkpoints.checkpoint import DEMO
 from player.body import HANDLES, MOVES
-from player.model import DEMO, PlayedModel
+from player.model import PlayedModel
 from player.recording import KINDS, MOST_FRAMES
 from player.starts import DanceStart, RobotStart
 from player.worlds import SAMPLES

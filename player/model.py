@@ -15,6 +15,7 @@ from core.device import Compute, choose_compute, choose_device
 from core.errors import UserError
 from data.types import Clip, to_float
 from engine.checkpoints import checkpoint
+from engine.checkpoints.checkpoint import trained_on
 from engine.evaluation.rollout import PriorNoise, Stepper, to_uint8
 from settings.flags import tester_parser
 from settings.resolve import Settings, make_settings
@@ -22,7 +23,6 @@ from tasks import task_of
 from tasks.output_activation import settle_output_activation
 
 LARGEST_SIDE = 512  # pixels of a frame; a page draws no larger ones live
-DEMO = "the demo's data"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def load(path: str, device: str = "auto", precision: str = "fp32") -> PlayedMode
     compute = choose_compute(choose_device(device), precision, "off")
     compute.prepare(model.eval())
     said = found.content if found.is_ours else {}
-    trained_on = said.get("data") or _folder_of(said)
+    data = trained_on(found)
     return PlayedModel(
         "robot" if robot else "dance",
         model,
@@ -81,8 +81,8 @@ def load(path: str, device: str = "auto", precision: str = "fp32") -> PlayedMode
         height,
         width,
         model.config.n_past if robot else 1,
-        _about(model, said, trained_on, height, width),
-        trained_on,
+        _about(model, said, data, height, width),
+        data,
         place,
         of_lab=not found.is_ours,
     )
@@ -96,17 +96,6 @@ def _about(model: nn.Module, said: dict, trained_on: str, height: int, width: in
         words.append(f"{best['psnr']:.2f} dB PSNR on {best['set']}")
     minutes = f" {said['seconds'] / 60:.0f} min" if said.get("seconds") else ""
     return " · ".join([*words, f"trained{minutes} on {trained_on}"])
-
-
-def _folder_of(said: dict) -> str:
-    """Name the data of a checkpoint that only says where they lay: the demo's, or a folder."""
-    root = said.get("settings", {}).get("DR")
-    if not isinstance(root, str) or "\0" in root:
-        return "data it does not name"
-    try:
-        return DEMO if (Path(root) / "demo.json").is_file() else Path(root).name
-    except OSError:
-        return "data it does not name"
 
 
 def settings_for(played: PlayedModel, root: str, cache_dir: str | None) -> Settings:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.errors import UserError
+from core.errors import UserError, why
 from core.files import atomic_write, parse_json
 from core.signals import PARENT
 
@@ -99,7 +99,7 @@ def _keep_plan(sweep: Sweep, out: Path) -> None:
         with atomic_write(path) as file:
             file.write(json.dumps(plan, indent=2).encode())
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from None
+        raise UserError(f"--out {out}: {why(error)}") from None
     except ValueError as error:
         raise UserError(f"{path}: not the plan of a sweep ({error})") from None
 

@@ -150,7 +150,7 @@ TESTER_FLAGS: FlagTable = {
         Flag("--overwrite", MARK, False, "replace the results of another run in --save_root, or "
              "the file of an --export", PLACE),
         Flag("--video", ["gif", "mp4"], "gif", "mp4: an MP4 beside every GIF, enlarged four times "
-             "at least (needs pip install av)", PLACE),
+             "at least", PLACE),
         Flag("--export_safetensors", path_text, None, "write the weights and their settings as "
              ".safetensors, to test, play or warm-start", PLACE, metavar="FILE"),
         Flag("--no_report", MARK, False, "write no report.html and no scores.png", PLACE),

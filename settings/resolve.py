@@ -122,8 +122,9 @@ def present_names(parser: FlagParser, stored: dict) -> dict:
     """
     spellings, present = parser.spellings, {}
     for name, value in stored.items():
-        if name == "condition":  # of the robot model, before it was the flag's opposite
-            present.setdefault("action_free", not value)
+        if name == "condition":  # before the flag was its opposite; what is no truth is refused
+            opposite = not value if isinstance(value, bool | None) else value
+            present.setdefault("action_free", opposite)
         elif name in parser.scopes:
             present[name] = value
         elif name in spellings and not isinstance(spellings[name].const, str):
@@ -144,8 +145,8 @@ def check_values(stored: dict, path: Path) -> dict:
     parser, checked = tester_parser(), {}
     stored = present_names(parser, stored)
     for action in parser.flags:
-        if action.dest not in stored:
-            continue
+        if action.dest not in stored or isinstance(action.const, str):
+            continue  # a const is another way to write a flag that has its own check
         value = stored[action.dest]
         try:
             checked[action.dest] = _read_as_flag(action, value)
@@ -159,8 +160,6 @@ def _read_as_flag(action: argparse.Action, value: Any) -> Any:
     """Return the value as argparse would; raise what argparse raises."""
     if value is None and action.default is None:
         return None  # nobody has said
-    if action.nargs == 0 and isinstance(action.const, str):
-        return value  # another way to write a flag that has its own check
     if action.nargs == 0 and not isinstance(value, bool):
         raise ValueError("neither true nor false")
     if action.nargs == 0:

@@ -12,7 +12,7 @@ from engine.checkpoints.checkpoint import Checkpoint
 from engine.evaluation.scoring import copy_last, mean_psnr
 from modules.svg import SVG, SVGConfig
 from settings.resolve import Settings
-from tasks.base import Task
+from tasks.base import Task, check_shapes
 from tasks.robot_test import sample_test
 
 
@@ -39,7 +39,9 @@ class RobotTask(Task):
                 f"{checkpoint.path}: its settings say --model svg, its weights are not of it"
             )
         stored, fields = checkpoint.settings, SVGConfig.__dataclass_fields__
-        return {name: stored.get(name, field.default) for name, field in fields.items()}
+        found = {name: stored.get(name, field.default) for name, field in fields.items()}
+        check_shapes(checkpoint, lambda: SVG(SVGConfig(**found)))
+        return found
 
     # -------------------------------------------------------------------- data
 

@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -25,6 +26,7 @@ from settings.resolve import check_values
 FORMAT = "conditional-video-vae 1"
 LAB_KEYS = ("state_dict", "optimizer", "lr", "tfr", "last_epoch")
 BEST, LAST = "best.ckpt", "last.ckpt"
+DEMO = "the demo's data"
 FORMER_NAMES = {"identity": "fingerprint", "so_far": "epoch_metrics", "replay": "prediction_buffer"}
 
 
@@ -196,7 +198,7 @@ def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def export_safetensors(
-    content: dict, path: Path, *, overwrite: bool, left_out: tuple[str, ...], data: str
+    content: dict, path: Path, *, overwrite: bool, left_out: Collection[str], data: str
 ) -> None:
     """Write the weights with their settings (`safetensors_file.write`).
 
@@ -213,7 +215,7 @@ def export_safetensors(
     try:
         safetensors_file.write(path, content, left_out=left_out, data=data)
     except OSError as error:
-        raise UserError(f"{flag}: {error.strerror}") from None
+        raise UserError(f"{flag}: {why(error)}") from None
 
 
 def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
@@ -232,3 +234,17 @@ def export_lab(content: dict, path: Path, *, overwrite: bool) -> None:
         raise UserError(f"--export_lab {path}: {why(error)}") from None
     except RecursionError:
         raise UserError("the checkpoint holds lists in lists without end") from None
+
+
+def trained_on(checkpoint: Checkpoint) -> str:
+    """Return in words what a model was trained on: as it says, the demo's data, or a folder."""
+    if said := checkpoint.content.get("data"):
+        return said
+    settings = checkpoint.content.get("settings") if checkpoint.is_ours else None
+    root = (settings or {}).get("DR")
+    if not isinstance(root, str) or "\0" in root:
+        return "data it does not name"
+    try:
+        return DEMO if (Path(root) / "demo.json").is_file() else Path(root).name
+    except OSError:
+        return "data it does not name"

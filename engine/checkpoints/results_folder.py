@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from core.errors import UserError
+from core.errors import UserError, why
 from core.files import atomic_write, open_regular, parse_json, remove_leftovers
 from engine.checkpoints.checkpoint import Checkpoint
 
@@ -45,7 +45,7 @@ def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool
                 file.unlink()
         _write_source(folder, source | {"finished": False})
     except OSError as error:
-        raise UserError(f"--save_root {folder}: {error.strerror} ({error.filename})") from None
+        raise UserError(f"--save_root {folder}: {why(error)}") from None
 
 
 def finish_results(folder: Path) -> None:

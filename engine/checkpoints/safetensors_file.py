@@ -6,6 +6,7 @@ such a file begins a run (`--warm_start`) or is tested and played, it does not c
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def is_safetensors(path: Path) -> bool:
     return path.suffix == SUFFIX
 
 
-def write(path: Path, content: dict, *, left_out: tuple[str, ...], data: str) -> None:
+def write(path: Path, content: dict, *, left_out: Collection[str], data: str) -> None:
     """Write the weights of a checkpoint, whole or not at all.
 
     left_out: settings that say where and how a run was carried out, not what it computed.

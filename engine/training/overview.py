@@ -129,7 +129,7 @@ def print_timed_steps(run: Run, data: TrainingData) -> None:
         forced = run.teacher_forcing(number, batch.frames.shape[1] - 1)
         float(run.train_step(batch, forced, run.schedule()["beta"])["loss"])  # waits for the device
         timed.append(time.perf_counter() - mark)
-        late = time.perf_counter() - began > MOST_SECONDS
+        (late,) = distributed.all_reduce_max(time.perf_counter() - began > MOST_SECONDS)
         if len(timed) == WARM_UP_STEPS + TIMED_STEPS or (late and len(timed) > 1):
             break
     timed = timed[min(WARM_UP_STEPS, len(timed) - 1) :]

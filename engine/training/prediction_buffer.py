@@ -83,7 +83,7 @@ class PredictionBuffer:
         """Return the frames to predict from, (B, T - 1, C, H, W): true where the flag is set.
 
         swapped (B,) bool: windows whose buffered predictions are those of the window before them in
-        the total batch.
+        the global batch.
         """
         true = batch.frames[:, :-1]
         if all(teacher_forcing):

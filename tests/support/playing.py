@@ -13,6 +13,7 @@ import torch
 from aiohttp import ClientSession, WSMsgType
 
 from demo import starts as demo
+from engine.checkpoints.checkpoint import DEMO
 from modules.svg import SVG, SVGConfig
 from modules.vae import CVAE, CVAEConfig
 from player import model as models
@@ -39,9 +40,7 @@ def tiny(kind: str) -> models.PlayedModel:
         side = (64, 64, 2)
     compute = models.choose_compute(torch.device("cpu"), "fp32", "off")
     compute.prepare(model.eval())
-    return models.PlayedModel(
-        kind, model, compute, {}, *side, "tiny", models.DEMO, Path("tiny.ckpt")
-    )
+    return models.PlayedModel(kind, model, compute, {}, *side, "tiny", DEMO, Path("tiny.ckpt"))
 
 
 def world_of(played: models.PlayedModel, starts: list | None = None):
