@@ -239,7 +239,7 @@ def test_out_of_memory_names_the_flags_that_help(root, monkeypatch, error, where
     assert "Traceback" not in said
 
 
-def test_a_reader_that_goes_away_ends_the_tester_without_a_traceback(root, ours):
+def test_a_reader_that_goes_away_does_not_end_the_tester(root, ours):
     command = [sys.executable, Path(Tester.__file__), *rollout_flags(root, ours)]
     done = subprocess.Popen(
         [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
@@ -247,7 +247,7 @@ def test_a_reader_that_goes_away_ends_the_tester_without_a_traceback(root, ours)
     done.stdout.close()  # as `head` does after its line
     errors = done.stderr.read().decode()
     done.wait(120)
-    assert done.returncode == 1
+    assert done.returncode == 0, "what it writes is worth more than what it says"
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
 
