@@ -1,8 +1,7 @@
 """What all tasks have in common: a model with its data, to train, to validate and to test."""
 
 import contextlib
-import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,16 +11,17 @@ from torch import nn
 from core.device import Compute
 from core.errors import UserError
 from core.randomness import Stream, torch_seed
-from data.types import Clip, TrainingData
 from engine.checkpoints.checkpoint import Checkpoint
+from engine.training.task import TrainedTask
 from settings.resolve import Settings
 
 
-class Task(ABC):
+class Task(TrainedTask):
     """A model with its data.
 
     A task of one's own has a `name`, which is also that of its settings (settings/models.py),
-    builds its model, and answers the methods below. docs/architecture.md shows how.
+    builds its model, and answers what the Trainer asks (`TrainedTask`) and the methods below.
+    docs/architecture.md shows how.
     """
 
     name: ClassVar[str]  # of --model
@@ -48,35 +48,6 @@ class Task(ABC):
 
         Raises UserError where the weights are not those of this task's model.
         """
-
-    def architecture(self) -> dict[str, Any]:
-        """Return the settings that the model's weights fix, by name."""
-        return dataclasses.asdict(self.model.config)
-
-    def on_load_checkpoint(self, checkpoint: Checkpoint) -> None:  # noqa: B027, may stay empty
-        """Find out what a loaded checkpoint leaves open. Most leave nothing."""
-
-    # -------------------------------------------------------------------- data
-
-    @abstractmethod
-    def training_data(self, device: torch.device) -> TrainingData:
-        """Return what to train on."""
-
-    @abstractmethod
-    def data_digest(self) -> str:
-        """Return what tells one training set from another."""
-
-    @abstractmethod
-    def validation_sets(self) -> dict[str, list[Clip]]:
-        """Return the clips to validate on by name; the first set chooses `best.ckpt`."""
-
-    @abstractmethod
-    def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
-        """Print what no model at all would score, and return columns of it for the log."""
-
-    def overview(self, data: TrainingData) -> dict[str, str]:
-        """Return lines of its own for what is said before training, by what they are about."""
-        return {}
 
     # -------------------------------------------------------------------- test
 

@@ -11,7 +11,7 @@ from data.types import Clip, TrainingData
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import COUNTED_EPOCHS
 from engine.training.run import Run
-from engine.training.task import Task
+from engine.training.task import TrainedTask
 from settings.resolve import Settings, overrides
 
 COLUMNS = 80  # of the block
@@ -19,7 +19,7 @@ WARM_UP_STEPS, TIMED_STEPS, MOST_SECONDS = 2, 10, 20.0  # of a dry run
 
 
 def print_overview(
-    task: Task, run: Run, data: TrainingData, sets: dict[str, list[Clip]], threads: Threads
+    task: TrainedTask, run: Run, data: TrainingData, sets: dict[str, list[Clip]], threads: Threads
 ) -> None:
     """Print the block; a task's own lines come after those of the data."""
     settings = task.settings

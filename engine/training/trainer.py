@@ -17,7 +17,7 @@ from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
 from engine.training.prediction_buffer import check_prediction_buffer
 from engine.training.run import Run
-from engine.training.task import Task
+from engine.training.task import TrainedTask
 from settings.fingerprint import run_fingerprint
 
 
@@ -27,7 +27,7 @@ class Trainer:
     source: the checkpoint of `--ckpt_path` or `--warm_start`, where it has been read already.
     """
 
-    def __init__(self, task: Task, compute: Compute, source: Checkpoint | None = None):
+    def __init__(self, task: TrainedTask, compute: Compute, source: Checkpoint | None = None):
         self.task = task
         self.settings = task.settings
         self.run = Run(task.model, task.settings, compute, task.architecture)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import prepare
 import Tester
@@ -28,6 +27,7 @@ from engine.training.run import Run
 from tests.support import toy
 from tests.support.faults import Faults, dying, in_one_order, operations_of  # noqa: F401
 from tests.support.hostile import call, rollout_flags
+from tests.support.runs import same
 
 FLAGS = (
     *("--model", "toy", "--DR", ".", "--num_epoch", "2", "--batch_size", "12", "--lr", "0.01"),
@@ -48,17 +48,6 @@ pytestmark = pytest.mark.usefixtures("in_one_order")
 
 def train(folder: Path, *flags) -> tuple[int, str]:
     return call(Trainer, *FLAGS, *flags, "--save_root", folder)
-
-
-def same(a, b) -> bool:
-    """Compare nested plain values and tensors, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def state_of(folder: Path) -> dict:
