@@ -1,5 +1,6 @@
 """What the tests share: a tiny synthetic dataset, settings of tiny widths, a cache of their own."""
 
+import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
@@ -108,3 +109,21 @@ def refused(tmp_path, own_cache) -> Callable[..., str]:
         return said
 
     return check
+
+
+# ------------------------------------------------------------------- a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, driven by Playwright; tests are skipped where one of them is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        yield browser
+        browser.close()

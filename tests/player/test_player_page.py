@@ -1,8 +1,6 @@
 """The player's page in a real browser: hands on the picture, memory, recording, comings back."""
 
 import io
-import os
-import shutil
 import zipfile
 from collections.abc import Callable
 
@@ -12,12 +10,6 @@ import pytest
 from player import model as models
 from tests.support.playing import PRETRAINED, Running, serving
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
 PICTURE = """index => {
     const canvas = document.querySelectorAll("#screen canvas")[index];
     const {width, height} = canvas;
@@ -26,15 +18,6 @@ PICTURE = """index => {
     const pixels = copy.getContext("2d").getImageData(0, 0, width, height).data;
     return [width, height, Array.from(pixels)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        sandbox = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

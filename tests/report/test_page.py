@@ -1,9 +1,7 @@
 """The page in a real browser: headless Chromium, driven by Playwright."""
 
 import contextlib
-import os
 import re
-import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -17,24 +15,9 @@ from report.style import to_svg
 from report.training_figures import training_figures
 from tests.support.reporting import make_results, make_run, robot, rollout
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
 EVIL = "<img src=x onerror=alert(1)>{{data}}"  # no slash, so that a folder can have the name
 LABEL = f"</script>{EVIL}"  # of a run, as parents of its folder could make it
 FRAMES = 40
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        sandbox = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

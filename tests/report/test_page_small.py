@@ -1,30 +1,11 @@
 """The page on a phone, and without true frames, in a real browser."""
 
-import os
-import shutil
-
 import numpy as np
-import pytest
 
 from report.page import write_page
 from report.rollouts import Rollout
 from report.runs import Record
 from tests.support.reporting import rollout
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        sandbox = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield browser
-        browser.close()
 
 
 def opened(browser, tmp_path, records, width):
