@@ -162,7 +162,7 @@ def test_a_run_remembers_its_threads_and_resumes_with_them(small_root, tmp_path,
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, "1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "9"}, "9")],
+    [({}, "10000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "9"}, "9")],
 )
 @pytest.mark.parametrize("script", ["Trainer", "Tester"])
 def test_threads_soon_sleep_while_they_wait_unless_somebody_said_otherwise(script, given, expected):
