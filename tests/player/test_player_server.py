@@ -1,67 +1,19 @@
-"""The server: who gets in, what a message may be, and what hostile clients can do to the others."""
+"""The server: who gets in, what it answers, and what sessions share."""
 
 import asyncio
 import contextlib
-import functools
-import json
 import re
 import socket
-import time
 
 import numpy as np
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from core.errors import UserError
 from player import protocol, server, session
-from player.protocol import SCHEMAS, Allowance, Refused, parse
 from player.server import FILES, listen
-from tests.support.hostile import writing_only_in
-from tests.support.playing import TOKEN, opened, serving, tiny, world_of
-
-ACTS = {
-    "dance": [
-        {"do": "drag", "joint": "wrist_left", "x": 0.5, "y": -0.2, "n": 7},
-        {"do": "move", "name": "jump", "n": 1},
-        {"do": "come", "by": -0.3, "n": 1},
-        {"do": "play", "on": True},
-        {"do": "latent", "z": "sample", "temperature": 0},
-        {"do": "shown", "frame": 2**32 - 1},
-    ],
-    "robot": [
-        {"do": "aim", "x": 1, "y": 0.0, "n": 0},
-        {"do": "grip", "open": False, "n": 4},
-        {"do": "save", "kind": "gif"},
-    ],
-}
-BAD = {
-    "not JSON": "{",
-    "no object": "[]",
-    "nothing": "",
-    "no word": "{}",
-    "an unknown word": '{"do": "exec"}',
-    "a word of the class": '{"do": "__init__"}',
-    "a word that is none": '{"do": ["play"]}',
-    "a word of the arm": '{"do": "grip", "open": true, "n": 1}',
-    "a field more": '{"do": "step", "path": "/etc/passwd"}',
-    "a field less": '{"do": "play"}',
-    "a number for a flag": '{"do": "play", "on": 1}',
-    "a flag for a number": '{"do": "come", "by": true, "n": 1}',
-    "not a number": '{"do": "come", "by": NaN, "n": 1}',
-    "infinite": '{"do": "come", "by": 1e999, "n": 1}',
-    "far away": '{"do": "drag", "joint": "nose", "x": 1e9, "y": 0, "n": 1}',
-    "no such joint": '{"do": "drag", "joint": "../../etc", "x": 0, "y": 0, "n": 1}',
-    "a joint that is a list": '{"do": "drag", "joint": [], "x": 0, "y": 0, "n": 1}',
-    "a negative start": '{"do": "start", "start": -1}',
-    "half a start": '{"do": "start", "start": 0.5}',
-    "a huge number": '{"do": "start", "start": ' + "9" * 900 + "}",
-    "deep": "[" * 1000,
-    "a kind that is a path": '{"do": "save", "kind": "../gif"}',
-    "no pace": '{"do": "pace", "fps": 0}',
-    "null": '{"do": null}',
-}
+from tests.support.bad_messages import BAD
+from tests.support.playing import TOKEN, opened, rate, serving, tiny
 
 
 @pytest.fixture(scope="module")
@@ -77,66 +29,6 @@ def running(dancer):
 
 def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, 60))
-
-
-# --------------------------------------------------------------------- messages
-
-
-@pytest.mark.parametrize("kind", ACTS)
-def test_good_messages_pass(kind):
-    for message in ACTS[kind]:
-        assert parse(json.dumps(message), kind) == message
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_messages_are_refused(what):
-    with pytest.raises(Refused):
-        parse(BAD[what], "dance")
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inside: (
-        st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=6), inside, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(SCHEMAS["dance"])), st.data())
-def test_a_world_survives_every_message_that_passes(word, data):
-    """Fields of right and wrong kinds: either refused, or done without an error."""
-    likely = st.sampled_from([True, 0, 1, 0.5, "mean", "sample", "wave", "gif", "nose", "mid_hip"])
-    fields = {name: data.draw(likely | anything) for name in SCHEMAS["dance"][word]}
-    try:
-        message = parse(json.dumps({"do": word, **fields}), "dance")
-    except Refused:
-        return
-    assert set(message) == {"do", *fields}
-    if word not in ("play", "step", "pace", "save", "shown"):
-        world = _dance_world()
-        world.act(message)
-        world.look()
-
-
-@functools.cache
-def _dance_world():
-    return world_of(tiny("dance"))[0]()
-
-
-def test_the_allowance_is_so_many_a_second():
-    now = [0.0]
-    allowance = Allowance(lambda: now[0])
-    for _ in range(protocol.AT_ONCE):
-        allowance.take()
-    with pytest.raises(Refused):
-        allowance.take()
-    now[0] = 1.0
-    for _ in range(protocol.PER_SECOND):
-        allowance.take()
-    with pytest.raises(Refused):
-        allowance.take()
 
 
 @pytest.mark.parametrize("what", ["not JSON", "a field more", "a huge number", "far away"])
@@ -408,151 +300,6 @@ def test_the_server_takes_its_leave(dancer):
                 assert code == 1001
 
     run(go())
-
-
-# ---------------------------------------------------------------------- hostile
-
-
-def test_twenty_hostile_clients_hurt_nobody_and_write_nothing(dancer, monkeypatch):
-    """Wrong tokens and origins, malformed and huge messages, floods, half-open connections."""
-    monkeypatch.setattr(server, "SILENCE", 1.0)
-    seconds = 6.0
-
-    async def go():
-        with serving(dancer) as running, writing_only_in():
-            async with opened(running) as good:
-                alone = await rate(good, 2.0)
-                ends = asyncio.get_running_loop().time() + seconds
-                attackers = [
-                    asyncio.create_task(attack(running, ends, number))
-                    for number in range(20)
-                    for attack in [ATTACKS[number % len(ATTACKS)]]
-                ]
-                attacked = await rate(good, seconds - 1)
-                tried = await asyncio.gather(*attackers)
-                assert min(tried) > 0, "an attacker did not attack"
-                print(f"{alone:.1f} frames/s alone, {attacked:.1f} attacked by {sum(tried)}")
-                # The twenty do their own work in this very process: what they burn counts as well.
-                assert attacked > 0.25 * alone, (alone, attacked)
-                await asyncio.sleep(1.5)
-                assert len(running.server.sessions) == 1
-                await good.frame()
-
-    run(go())
-
-
-async def rate(page, seconds: float) -> float:
-    """Frames a second that a page gets."""
-    began, before = time.monotonic(), len(page.frames)
-    while time.monotonic() < began + seconds:
-        await page.next()
-    return (len(page.frames) - before) / (time.monotonic() - began)
-
-
-async def wrong_door(running, ends, number):
-    tried = 0
-    async with ClientSession() as client:
-        while asyncio.get_running_loop().time() < ends:
-            url = f"http://127.0.0.1:{running.port}/{'x' * (number * 7 % 40 + 1)}/play"
-            headers = {"Origin": f"http://127.0.0.1:{running.port}"}
-            if number % 2:
-                url, headers = f"{running.address}play", {"Origin": "http://evil.example"}
-            try:
-                async with client.ws_connect(url, headers=headers):
-                    raise AssertionError("let in")
-            except WSServerHandshakeError:
-                tried += 1
-            await asyncio.sleep(0.02)
-    return tried
-
-
-async def malformed(running, ends, number):
-    texts, tried = list(BAD.values()), 0
-    while asyncio.get_running_loop().time() < ends:
-        try:
-            async with opened(running) as page:
-                await page.socket.send_str(texts[(number + tried) % len(texts)])
-                assert (await page.closed())[0] in (1008, 1013, 1009)
-        except (ConnectionError, WSServerHandshakeError):
-            pass
-        tried += 1
-        await asyncio.sleep(0.05)
-    return tried
-
-
-async def huge(running, ends, number):
-    tried = 0
-    while asyncio.get_running_loop().time() < ends:
-        try:
-            async with opened(running) as page:
-                await page.socket.send_str("x" * 2_000_000)
-                await page.closed()
-        except (OSError, WSServerHandshakeError):
-            pass
-        tried += 1
-        await asyncio.sleep(0.1)
-    return tried
-
-
-async def flood(running, ends, number):
-    tried = 0
-    while asyncio.get_running_loop().time() < ends:
-        try:
-            async with opened(running) as page:
-                for k in range(2000):
-                    await page.do("drag", joint="nose", x=0.5, y=0.5, n=k)
-                    tried += 1
-                code, _ = await page.closed()
-                assert code in (1008, 1013)
-        except (OSError, WSServerHandshakeError):
-            pass
-        await asyncio.sleep(0.2)
-    return tried
-
-
-async def half_open(running, ends, number):
-    """Connections that begin a request, or a session, and then say nothing."""
-    writers, tried = [], 0
-    while asyncio.get_running_loop().time() < ends:
-        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        writer.write([b"", b"GET / HT", b"\0" * 50, b"GET /x/ HTTP/1.1\r\nHost:"][tried % 4])
-        writers.append(writer)
-        tried += 1
-        await asyncio.sleep(0.2)
-    for writer in writers:
-        writer.close()
-    return tried
-
-
-ATTACKS = [wrong_door, malformed, huge, flood, half_open]
-
-
-def test_silent_connections_are_closed(running, monkeypatch):
-    monkeypatch.setattr(server, "SILENCE", 0.5)
-    with socket.create_connection(("127.0.0.1", running.port), 10) as connection:
-        connection.sendall(b"GET /")
-        connection.settimeout(5)
-        began = time.monotonic()
-        with contextlib.suppress(ConnectionResetError):
-            assert connection.recv(1) == b""
-        assert time.monotonic() - began < 4
-
-
-def test_too_many_connections_are_turned_away(running, monkeypatch):
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 5)
-    connections = [socket.create_connection(("127.0.0.1", running.port), 10) for _ in range(12)]
-    time.sleep(0.5)
-    closed = 0
-    for connection in connections:
-        connection.settimeout(0.05)
-        try:
-            closed += connection.recv(1) == b""
-        except TimeoutError:
-            pass
-        except ConnectionResetError:
-            closed += 1
-        connection.close()
-    assert closed >= 6
 
 
 def test_a_port_in_use_is_told(running):

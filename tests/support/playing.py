@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -176,3 +177,11 @@ async def opened(running: Running, **headers: str) -> AsyncIterator[Page]:
         client.ws_connect(f"{running.address}play", headers=headers, max_msg_size=0) as socket,
     ):
         yield Page(socket)
+
+
+async def rate(page, seconds: float) -> float:
+    """Frames a second that a page gets."""
+    began, before = time.monotonic(), len(page.frames)
+    while time.monotonic() < began + seconds:
+        await page.next()
+    return (len(page.frames) - before) / (time.monotonic() - began)

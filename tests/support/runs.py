@@ -44,3 +44,14 @@ def wait_for_output(output: Path, text: str) -> None:
     while not (output.exists() and text in output.read_text()):
         assert time.monotonic() < deadline, output.read_text() if output.exists() else "silent"
         time.sleep(0.01)
+
+
+def assert_close(weights: dict, others: dict) -> None:
+    """Compare weights to rounding, which Adam turns into steps where a gradient is near zero.
+
+    That of the bias before the BatchNorm is zero but for rounding: it goes where rounding leads,
+    and the running mean follows it.
+    """
+    for name, weight in weights.items():
+        if name not in ("label_transformation.1.bias", "label_transformation.2.running_mean"):
+            torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=5e-4)

@@ -1,0 +1,28 @@
+"""Messages to the player's server that are none."""
+
+BAD = {
+    "not JSON": "{",
+    "no object": "[]",
+    "nothing": "",
+    "no word": "{}",
+    "an unknown word": '{"do": "exec"}',
+    "a word of the class": '{"do": "__init__"}',
+    "a word that is none": '{"do": ["play"]}',
+    "a word of the arm": '{"do": "grip", "open": true, "n": 1}',
+    "a field more": '{"do": "step", "path": "/etc/passwd"}',
+    "a field less": '{"do": "play"}',
+    "a number for a flag": '{"do": "play", "on": 1}',
+    "a flag for a number": '{"do": "come", "by": true, "n": 1}',
+    "not a number": '{"do": "come", "by": NaN, "n": 1}',
+    "infinite": '{"do": "come", "by": 1e999, "n": 1}',
+    "far away": '{"do": "drag", "joint": "nose", "x": 1e9, "y": 0, "n": 1}',
+    "no such joint": '{"do": "drag", "joint": "../../etc", "x": 0, "y": 0, "n": 1}',
+    "a joint that is a list": '{"do": "drag", "joint": [], "x": 0, "y": 0, "n": 1}',
+    "a negative start": '{"do": "start", "start": -1}',
+    "half a start": '{"do": "start", "start": 0.5}',
+    "a huge number": '{"do": "start", "start": ' + "9" * 900 + "}",
+    "deep": "[" * 1000,
+    "a kind that is a path": '{"do": "save", "kind": "../gif"}',
+    "no pace": '{"do": "pace", "fps": 0}',
+    "null": '{"do": null}',
+}
