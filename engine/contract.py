@@ -16,6 +16,7 @@ class Model(Protocol):
     """A conditional video model. All state travels through arguments and return values."""
 
     latent_shape: tuple[int, ...]
+    sums_steps: bool  # whether loss and metrics are sums over the steps of a window, or means
 
     def forward(
         self,
@@ -35,6 +36,13 @@ class Model(Protocol):
 
         Metrics are scalars by name, `loss` among them. They and the predictions are detached; a
         model that knows no prediction buffer may return None for the predictions.
+        """
+
+    def kl_by_step(self, frames: Tensor, conditions: Tensor, previous: Tensor) -> Tensor:
+        """Return the KL of the posterior of every true frame to the prior, in nats: (B, T - 1).
+
+        frames (B, T, C, H, W) and conditions (B, T, …) as in a batch; previous (B, T - 1, C, H, W)
+        are the frames that the steps predict from.
         """
 
     def encode_conditions(self, conditions: Tensor) -> Tensor:

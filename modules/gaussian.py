@@ -27,6 +27,11 @@ def kl_between(mu: Tensor, logvar: Tensor, prior_mu: Tensor, prior_logvar: Tenso
 
     With a prior of zeros, N(0, I), it is that of `kl_criterion`.
     """
+    return kl_by_dimension(mu, logvar, prior_mu, prior_logvar).sum()
+
+
+def kl_by_dimension(mu: Tensor, logvar: Tensor, prior_mu: Tensor, prior_logvar: Tensor) -> Tensor:
+    """The terms that `kl_between` sums, in nats; those of the prior may be scalars."""
     ratio = torch.exp(logvar - prior_logvar)
     distance = (mu - prior_mu).square() * torch.exp(-prior_logvar)
-    return 0.5 * torch.sum(prior_logvar - logvar + ratio + distance - 1)
+    return 0.5 * (prior_logvar - logvar + ratio + distance - 1)

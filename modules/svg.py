@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from modules.gaussian import kl_between, reparameterize
+from modules.gaussian import kl_between, kl_by_dimension, reparameterize
 from modules.lstm import FramePredictor, GaussianLSTM, State
 from modules.vgg import VGGDecoder, VGGEncoder
 
@@ -59,6 +59,8 @@ class SVG(nn.Module):
 
     The engine calls the model to train; `initial_state`, `observe` and `predict` to roll out.
     """
+
+    sums_steps = True  # the loss is a sum over the steps of a window
 
     def __init__(self, config: SVGConfig):
         super().__init__()
@@ -182,6 +184,26 @@ class SVG(nn.Module):
         stages = terms[0] if S == 1 else tuple(map(torch.cat, zip(*terms)))  # (S·B, …) each
         predicted = self.decoder(features.flatten(0, 1), stages).unflatten(0, (S, B))
         return predicted, gaussian, state._replace(predictor=predictor, prior=prior)
+
+    def kl_by_step(self, frames: Tensor, conditions: Tensor, previous: Tensor) -> Tensor:
+        """KL of the posterior of every true frame to the prior, in nats: (B, T − 1).
+
+        frames (B, T, 3, 64, 64), conditions (B, T, K). The learned prior sees `previous`, what each
+        step predicts from: (B, T − 1, 3, 64, 64).
+        """
+        B = len(frames)
+        conditions = self._conditions(conditions.transpose(0, 1)[1:])  # (T-1, B, K)
+        state = self._initial_state(B)
+        true = self._vectors(frames[:, 1:])
+        mu, logvar, _ = self.posterior(join(true, conditions), state.posterior)
+        before = true if self.prior is None else self._vectors(previous)
+        prior, _ = self._prior(before, conditions, state.prior)
+        return kl_by_dimension(mu, logvar, *prior).sum(-1).T
+
+    def _vectors(self, frames: Tensor) -> Tensor:
+        """Encode (B, S, 3, 64, 64), time first in the result: (S, B, g)."""
+        frames = frames.transpose(0, 1)
+        return self.encoder(frames.flatten(0, 1))[0].unflatten(0, frames.shape[:2])
 
     # -------------------------------------------------------------- prediction
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, pixel_shuffle, pixel_unshuffle
 
-from modules.gaussian import kl_criterion
+from modules.gaussian import kl_by_dimension, kl_criterion
 from modules.modules import (
     Decoder_Fusion,
     Gaussian_Predictor,
@@ -21,6 +21,7 @@ from modules.modules import (
     RGB_Encoder,
 )
 
+KL_CHUNK = 64  # frames whose posterior is computed at a time, which bounds the memory
 OUTPUT_ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "clamp": lambda x: x.clamp(0.0, 1.0),
@@ -71,6 +72,8 @@ class CVAE(nn.Module):
     The engine calls the model to train; `encode_conditions`, `initial_state` and `predict` to roll
     out; `latent_shape` to draw the noise that both take as an argument.
     """
+
+    sums_steps = False  # the loss is a mean over the steps of a window
 
     def __init__(self, config: CVAEConfig):
         super().__init__()
@@ -167,6 +170,25 @@ class CVAE(nn.Module):
         metrics = {name: value.detach() for name, value in metrics.items()}
         predicted = pixel_shuffle(predictions.detach(), self.config.patch_size)
         return loss, metrics, predicted.unflatten(0, (T - 1, B)).transpose(0, 1)
+
+    def kl_by_step(self, frames: Tensor, conditions: Tensor, previous: Tensor) -> Tensor:
+        """KL of the posterior of every true frame to the prior, in nats: (B, T − 1).
+
+        Frames and poses (B, T, 3, H, W). What a step predicts from, `previous`, does not matter to
+        a prior that is N(0, I).
+        """
+        B, T = frames.shape[:2]
+        pairs = (
+            self._to_patches(x[:, 1:].flatten(0, 1)).split(KL_CHUNK) for x in (frames, conditions)
+        )
+        found = []
+        for true, poses in zip(*pairs):
+            zero = torch.zeros((), device=true.device)  # the noise, and the prior's mu and logvar
+            _, mu, logvar = self.Gaussian_Predictor(
+                self.frame_transformation(true), self._encode_poses(poses), zero
+            )
+            found.append(kl_by_dimension(mu, logvar, zero, zero).flatten(1).sum(1))
+        return torch.cat(found).unflatten(0, (B, T - 1))
 
     # -------------------------------------------------------------- prediction
 

@@ -28,7 +28,16 @@ CAPTIONS = {
     "samples": ("Samples by frame", "Means over the sequences, with their 95 % intervals."),
     "scores": ("PSNR and SSIM by frame", "Triangles: the weakest spots of each run."),
     "drift": ("Drift", "Does a rollout drift? All sequences together."),
-    "losses": ("Losses", "Means over the steps of each epoch."),
+    "run": (
+        "The run over its epochs",
+        "Circles: validation on the set that chooses the best checkpoint, rolled out as in a test.",
+    ),
+    "losses": (
+        "Losses",
+        "Training: means over the steps of each epoch. Circles: the rollouts of validation, of the "
+        "set that chooses the best checkpoint. Crosses: with the posterior of the true frames "
+        "(oracle).",
+    ),
     "schedules": ("Schedules", "What the epochs were trained with."),
     "teacher_forcing": ("Teacher forcing and loss", ""),
     "annealing": (
@@ -205,7 +214,9 @@ def _figure(name: str, svg: str, rolled_out: int) -> dict[str, str]:
 
     Those of one run alone do not speak of several.
     """
-    title, words = CAPTIONS.get(name, (f"Sequence {name.removeprefix('strip_')}", ""))
+    kind, _, of = name.partition("_")  # of one run, or the strip of one sequence
+    own = ("Run", CAPTIONS["run"][1]) if kind == "run" else ("Sequence", "")
+    title, words = CAPTIONS.get(name, (f"{own[0]} {of}", own[1]))
     words = words.replace(" of each run", "") if rolled_out == 1 else words
     svg = re.sub(
         r"(fill|stroke): (#\w{6})",

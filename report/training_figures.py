@@ -1,5 +1,7 @@
 """Figures of trainings, from what their logs hold."""
 
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
@@ -8,8 +10,13 @@ from matplotlib.figure import Figure
 from report.rollouts import COPIED
 from report.runs import Record
 from report.style import (
+    BLUE,
     GRAY,
+    GREEN,
+    INK,
+    PURPLE,
     UNITS,
+    VERMILION,
     WIDTH,
     dots,
     label_axis,
@@ -28,6 +35,13 @@ LOSSES = (
     ("kl", "KL", "KL (nats / frame)"),
     ("elbo", "−ELBO", "−ELBO (nats / frame)"),
 )
+# Where the log has a loss: of training, and of the set that chooses the best checkpoint.
+KINDS = {
+    "training": ("{loss}", {}),
+    "validation": ("{judge}_{loss}", {"marker": "o", "ms": 4, "mfc": "none"}),
+    "posterior (oracle)": ("{judge}_posterior_{loss}", {"marker": "+", "ms": 6, "ls": "none"}),
+}
+MARKERS = 25  # on a line, at most
 SCHEDULES = (
     ("beta", "KL weight β", "β"),
     ("tfr", "teacher forcing ratio", "ratio"),
@@ -39,6 +53,7 @@ def training_figures(records: Sequence[Record]) -> dict[str, Figure]:
     """Return the figures that the logs of some runs allow, by file name."""
     logged = [record for record in records if record.log]
     with style():
+        overviews = {name: overview(record) for name, record in overview_names(logged).items()}
         figures = {
             "losses": losses(logged),
             "schedules": schedules(logged),
@@ -46,17 +61,82 @@ def training_figures(records: Sequence[Record]) -> dict[str, Figure]:
             "annealing": annealing(logged),
             "validation": validation(logged),
         }
+    figures = overviews | figures if len(logged) == 1 else figures | overviews
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def losses(records: Sequence[Record]) -> Figure | None:
-    """Losses over the epochs, a panel each; the ELBO with its sign turned: lower is better."""
-    figure, axes = _panels(LOSSES, records, columns=2)
-    for axis in axes:
+    """Losses over the epochs, a panel each; the ELBO with its sign turned: lower is better.
+
+    Those of validation and with the posterior (oracle) are of the set that chooses the best
+    checkpoint.
+    """
+    panels = [panel for panel in LOSSES if _is_logged(panel, records)]
+    figure, axes = _panels(panels, records, columns=2)
+    shown = set()
+    for axis, (loss, *_) in zip(axes, panels):
+        for line, record in zip(line_styles(), records):
+            shown |= {k for k in list(KINDS)[1:] if _plot_kind(axis, record, loss, k, line)}
         log_scale(axis)
+    for kind in (kind for kind in KINDS if kind in shown):  # in the legend once for all runs
+        color = BLUE if len(records) == 1 else INK
+        axes[0].plot([], [], **{"color": color} | KINDS[kind][1], label=kind)
     for axis in axes[:-2]:  # the upper row shares the lower one's
         axis.set_xlabel("")
     return with_legend(figure, axes)
+
+
+def overview(record: Record) -> Figure | None:
+    """One run over its epochs: losses, KL, β, teacher forcing ratio, PSNR beside the baselines."""
+    rows = {
+        "loss": ("loss\nMSE + β·KL", 2),
+        "kl": ("KL\n(nats)", 2),
+        "beta": ("KL weight β", 1),
+        "tfr": ("teacher\nforcing ratio", 1),
+        "psnr": ("PSNR (dB)", 2),
+    }
+    columns = {"psnr": f"{judge_of(record)}_psnr"}
+    rows = {n: row for n, row in rows.items() if len(record.column(columns.get(n, n))[0])}
+    if not rows:
+        return None
+    heights = [height for _, height in rows.values()]
+    figure = Figure(figsize=(WIDTH, 0.9 * sum(heights) + 0.8), layout="constrained")
+    grid = figure.subplots(len(rows), 1, sharex=True, height_ratios=heights, squeeze=False)
+    for axis, (name, (unit, _)) in zip(grid.flat, rows.items()):
+        label_axis(axis, "", unit)
+        if name in ("loss", "kl"):
+            colors = dict(zip(KINDS, (BLUE, VERMILION, GRAY)))
+            for kind, color in colors.items():
+                _plot_kind(axis, record, name, kind, {"color": color, "label": kind})
+            log_scale(axis)
+        elif name == "psnr":
+            for color, name_of_set in zip(itertools.cycle((GREEN, PURPLE)), record.validation_sets):
+                line = {"color": color, "label": f"PSNR on {name_of_set}"}
+                _plot_scores(axis, record, f"{name_of_set}_psnr", line)
+            _mark_baselines(axis, [record], judge_of(record))
+        else:
+            epochs, values = record.column(name)
+            axis.plot(epochs, values, color=INK, **dots(epochs))
+            axis.set_ylim(bottom=0)
+    grid[0, 0].set_title(record.label)
+    outer_labels(grid)
+    return with_legend(figure, list(grid.flat))
+
+
+def overview_names(records: Sequence[Record]) -> dict[str, Record]:
+    """Return the runs by the file name of their overview, which their labels may not be."""
+    if len(records) == 1:
+        return {"run": records[0]}
+    names: dict[str, Record] = {}
+    for record in records:
+        name = "run_" + re.sub(r"[^\w.=-]+", "_", record.label)
+        names[name if name not in names else f"{name}_{len(names)}"] = record
+    return names
+
+
+def judge_of(record: Record) -> str | None:
+    """Return the name of the set that chooses the best checkpoint; None where none was logged."""
+    return next(iter(record.validation_sets), None)
 
 
 def schedules(records: Sequence[Record]) -> Figure | None:
@@ -130,28 +210,48 @@ def validation(records: Sequence[Record]) -> Figure | None:
     for row, name in zip(grid, sets):
         for axis, metric in zip(row, UNITS):
             for line, record in zip(line_styles(), records):
-                epochs, values = record.column(f"{name}_{metric}")
-                axis.plot(epochs, values, **line, marker=".", label=record.label)
-                if len(values):
-                    best = int(values.argmax())
-                    axis.plot(epochs[best], values[best], "o", color=line["color"], ms=6)
+                _plot_scores(axis, record, f"{name}_{metric}", line | {"label": record.label})
             label_axis(axis, name, UNITS[metric])
-        for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
-            dashes = "--" if baseline in COPIED else ":"
-            column = f"{name}_{baseline}_psnr"
-            for value in sorted({v for record in records for v in record.column(column)[1]}):
-                row[0].axhline(value, color=GRAY, ls=dashes, lw=1, label=words)
-                row[0].annotate(
-                    f"{words} {value:.2f}",
-                    (1, value),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    fontsize=7.5,
-                    color=GRAY,
-                )
+        _mark_baselines(row[0], records, name)
     outer_labels(grid)
     return with_legend(figure, list(grid.flat))
+
+
+def _plot_scores(axis: Axes, record: Record, column: str, line: dict) -> None:
+    """Plot a score over the epochs with a large dot at the best."""
+    epochs, values = record.column(column)
+    axis.plot(epochs, values, **line, marker=".")
+    if len(values):
+        best = int(values.argmax())
+        axis.plot(epochs[best], values[best], "o", color=line["color"], ms=6)
+
+
+def _mark_baselines(axis: Axes, records: Sequence[Record], name: str) -> None:
+    """Mark the PSNR that no model at all has on a set."""
+    for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
+        dashes = "--" if baseline in COPIED else ":"
+        column = f"{name}_{baseline}_psnr"
+        for value in sorted({v for record in records for v in record.column(column)[1]}):
+            axis.axhline(value, color=GRAY, ls=dashes, lw=1, label=words)
+            axis.annotate(
+                f"{words} {value:.2f}",
+                (1, value),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7.5,
+                color=GRAY,
+            )
+
+
+def _plot_kind(axis: Axes, record: Record, loss: str, kind: str, line: dict) -> bool:
+    """Plot a loss of one of the `KINDS` over the epochs of a run; tell whether it was logged."""
+    column, marks = KINDS[kind]
+    epochs, values = record.column(column.format(loss=loss, judge=judge_of(record)))
+    if len(epochs):
+        marks = marks or dots(epochs)
+        axis.plot(epochs, values, **line | marks, markevery=-(-len(epochs) // MARKERS))
+    return len(epochs) > 0
 
 
 def _plot(
@@ -164,11 +264,15 @@ def _plot(
         axis.plot(epochs, values, **line, **dots(epochs), label=record.label)
 
 
+def _is_logged(panel: tuple[str, str, str], records: Sequence[Record]) -> bool:
+    return any(len(record.column(panel[0])[0]) for record in records)
+
+
 def _panels(
     panels: Sequence[tuple[str, str, str]], records: Sequence[Record], columns: int
 ) -> tuple[Figure | None, list[Axes]]:
     """Return a figure with an axis for each (column, title, unit) that some run has logged."""
-    panels = [panel for panel in panels if any(len(r.column(panel[0])[0]) for r in records)]
+    panels = [panel for panel in panels if _is_logged(panel, records)]
     if not panels:
         return None, []
     columns = min(columns, len(panels))

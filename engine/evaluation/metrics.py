@@ -23,8 +23,13 @@ def Generate_PSNR(imgs1: Tensor, imgs2: Tensor, data_range: float = 1.0) -> Tens
 
 def psnr_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
     """PSNR of each frame in dB, capped at 100: two (T, 3, H, W) uint8 → (T,) float32."""
-    mse = (predicted.float() - true.float()).square().mean(dim=(1, 2, 3))
+    mse = mse_by_frame(predicted, true)
     return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(mse)).clamp(max=PSNR_CAP)
+
+
+def mse_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error of each frame in gray levels²: two (T, 3, H, W) uint8 → (T,) float32."""
+    return (predicted.float() - true.float()).square().mean(dim=(1, 2, 3))
 
 
 def detail_by_frame(frames: Tensor) -> Tensor:

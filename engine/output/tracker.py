@@ -152,8 +152,4 @@ def log_row(epoch: int, groups: dict[str, dict[str, float]]) -> dict[str, float]
         if twice := row.keys() & members.keys():
             raise ValueError(f"{group}/{twice.pop()}: another group has a figure of this name")
         row |= members
-    if {"skipped", "teacher_forced"} <= row.keys():  # where it has stood in every file so far
-        names = [name for name in row if name != "skipped"]
-        names.insert(names.index("teacher_forced"), "skipped")
-        row = {name: row[name] for name in names}
     return row

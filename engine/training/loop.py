@@ -187,7 +187,7 @@ class TrainingLoop:
         if validates:
             found = self.validate_all(bar)
             for name, validation in found.items():
-                row["val"] |= validation.row(name)
+                row["val"] |= validation.row(name, row["schedule"]["beta"])
                 scores[name] = validation.scores
             psnr = row["val"][f"{run.best['set']}_psnr"]
             if psnr > run.best["psnr"]:

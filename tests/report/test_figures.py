@@ -8,7 +8,7 @@ from report.rollouts import COPIED
 from report.runs import read_records
 from report.style import to_svg
 from report.training_figures import training_figures
-from tests.support.reporting import ROWS, make_run
+from tests.support.reporting import ROWS, VALIDATED, make_run
 
 
 def lines_of(axis) -> dict[str, tuple]:
@@ -27,6 +27,49 @@ def test_the_lines_of_the_losses_are_the_logged_values(two):
     assert mse.get_yscale() == "log"
     for axis, column in zip(figures["schedules"].axes, ("beta", "tfr", "lr")):
         np.testing.assert_allclose(lines_of(axis)["one"][1], [row[column] for row in ROWS])
+
+
+def line_at(axis, epochs, values) -> bool:
+    """Tell whether one of the lines of an axis goes through these points and no others."""
+    return any(
+        np.array_equal(line.get_xdata(), epochs) and np.allclose(line.get_ydata(), values)
+        for line in axis.lines
+        if len(line.get_xdata()) == len(epochs)
+    )
+
+
+def test_losses_of_validation_stand_beside_those_of_training(tmp_path):
+    runs = [make_run(tmp_path / "new", validated=True), make_run(tmp_path / "old", scale=2.0)]
+    total, mse, kl, elbo = training_figures(read_records(runs))["losses"].axes
+    epochs = list(VALIDATED)
+    for axis, loss in ((total, "loss"), (mse, "mse"), (kl, "kl")):
+        assert set(lines_of(axis)) >= {"new", "old"}
+        assert line_at(axis, epochs, [row[f"val_{loss}"] for row in VALIDATED.values()])
+    for axis, loss in ((mse, "mse"), (kl, "kl")):
+        assert line_at(axis, epochs, [row[f"val_posterior_{loss}"] for row in VALIDATED.values()])
+    assert len(elbo.lines) == 2
+    assert {"validation", "posterior (oracle)"} <= set(lines_of(total))
+    old = training_figures(read_records(runs[1:]))["losses"].axes[0]
+    assert "validation" not in lines_of(old)
+
+
+def test_a_run_has_one_figure_of_its_epochs(tmp_path, two):
+    record = make_run(tmp_path / "a b", validated=True)
+    figure = training_figures(read_records([record]))["run"]
+    loss, kl, beta, tfr, psnr = figure.axes
+    epochs = list(VALIDATED)
+    for axis, name in ((loss, "loss"), (kl, "kl")):
+        found = lines_of(axis)
+        np.testing.assert_allclose(found["training"], ([*range(6)], [row[name] for row in ROWS]))
+        expected = [row[f"val_{name}"] for row in VALIDATED.values()]
+        np.testing.assert_allclose(found["validation"], (epochs, expected))
+    for axis, name in ((beta, "beta"), (tfr, "tfr")):
+        assert line_at(axis, range(6), [row[name] for row in ROWS])
+    np.testing.assert_array_equal(lines_of(psnr)["PSNR on val"], ([1, 3, 5], [21, 23, 25]))
+    several = training_figures(read_records([record, *two]))
+    assert [name for name in several if name.startswith("run")] == [
+        *("run_a_b", "run_one", "run_other")
+    ]
 
 
 def test_teacher_forcing_and_loss_share_a_panel(two):

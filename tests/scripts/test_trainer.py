@@ -27,7 +27,10 @@ def test_a_run_leaves_checkpoints_log_settings_and_gifs(trained):
     for row in rows:
         loss, mse, kl, beta = (float(row[k]) for k in ("loss", "mse", "kl", "beta"))
         assert loss == pytest.approx(mse + beta * kl, rel=1e-5)
-        assert float(row["holdout_psnr"]) > 0
+        for name in ("holdout", "val"):
+            held = {k: float(row[f"{name}_{k}"]) for k in ("psnr", "loss", "mse", "kl")}
+            assert held["loss"] == pytest.approx(held["mse"] + beta * held["kl"], rel=1e-5)
+            assert held["psnr"] == pytest.approx(-10 * np.log10(held["mse"]), abs=2)
         assert float(row["val_copy_first_psnr"]) > 0
 
 
