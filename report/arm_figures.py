@@ -45,23 +45,42 @@ def final_scores(arms: Sequence[Arm]) -> Figure | None:
     if not judges:
         return None
     judge = judges[0]
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.32 * len(arms)), layout="constrained")
-    axis = figure.subplots()
-    for row, (arm, line) in enumerate(zip(arms, line_styles())):
-        values = list(arm.scores(f"{judge}_psnr").values())
-        axis.plot(values, [row] * len(values), "o", color=line["color"], ms=5, alpha=0.7)
-        if values:
-            axis.plot(np.mean(values), row, "|", color=line["color"], ms=16, mew=2)
-    for baseline, words in BASELINES.items():
-        found = [v for arm in arms for v in arm.scores(f"{judge}_{baseline}_psnr").values()]
-        for value in sorted(set(found)):
+    rows = {arm.label: {"": list(arm.scores(f"{judge}_psnr").values())} for arm in arms}
+    baselines = {
+        words: next(iter(found.values()))
+        for baseline, words in BASELINES.items()
+        if (found := {k: v for a in arms for k, v in a.scores(f"{judge}_{baseline}_psnr").items()})
+    }
+    return score_rows(rows, f"{judge}: PSNR of the last epoch (dB)", baselines)
+
+
+def score_rows(
+    rows: dict[str, dict[str, Sequence[float]]], across: str, baselines: dict[str, float]
+) -> Figure:
+    """Scores in rows, a dot for each seed and a bar at their mean.
+
+    rows: by label, and in it by series, of which several are told apart by color and have a legend.
+    """
+    with style():
+        figure = Figure(figsize=(WIDTH, 1.4 + 0.32 * len(rows)), layout="constrained")
+        axis = figure.subplots()
+        names = list(dict.fromkeys(name for row in rows.values() for name in row))
+        lines = line_styles()
+        colors = {name: next(lines)["color"] for name in names}
+        for at, row in enumerate(rows.values()):
+            for name, values in row.items():
+                color = colors[name]
+                axis.plot(values, [at] * len(values), "o", color=color, ms=5, alpha=0.7)
+                if len(values):
+                    axis.plot(np.mean(values), at, "|", color=color, ms=16, mew=2, label=name)
+        for words, value in baselines.items():
             axis.axvline(value, color=GRAY, ls="--", lw=1)
             axis.annotate(f"{words} {value:.2f}", (value, 1), xycoords=("data", "axes fraction"),
                           ha="left", va="bottom", fontsize=7.5, color=GRAY)  # fmt: skip
-    axis.set_yticks(range(len(arms)), [arm.label for arm in arms])
-    axis.set_ylim(len(arms) - 0.5, -0.5)
-    axis.set_xlabel(f"{judge}: PSNR of the last epoch (dB); a dot per seed, a bar at their mean")
-    return figure
+        axis.set_yticks(range(len(rows)), list(rows))
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_xlabel(f"{across}; a dot per seed, a bar at their mean")
+        return with_legend(figure, [axis]) if len(names) > 1 else figure
 
 
 def psnr_by_frame(arms: Sequence[Arm]) -> Figure | None:
