@@ -3,7 +3,7 @@
 # make test   set up, check style, run the tests
 # make play   set up and play a small pretrained model in the browser; MODEL=robot for the arm
 # make pretrained   train both models of pretrained/ anew, on the demo's data
-# make sweep  set up, make demo data, train the report's four runs small, compare them
+# make sweep  set up, make demo data, train the report's runs small, compare them
 # make pictures  the pictures of the player, the report page and the scores, from the demo; needs chromium
 # Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders
 # of the demos), SWEEP (of the sweep), VENV.

@@ -48,6 +48,12 @@ CAPTIONS = {
         "Validation",
         "Rolled out from frame 0 as in a test. Large dots: the best epoch.",
     ),
+    "arms_scores": ("Settings over seeds", "Runs that differ in their seed alone, together."),
+    "arms_frames": ("PSNR by frame over seeds", "Means, and the range in which the seeds lie."),
+    "arms_losses": (
+        "Training and validation over seeds",
+        "On the right the same of the rollout of validation. Means, and the range of the seeds.",
+    ),
 }
 SHORT = {"psnr": "PSNR, dB", "ssim": "SSIM"}  # over a column of scores
 # The figures' colors in the page are its own, so that they follow light and dark.

@@ -36,10 +36,10 @@ def style() -> AbstractContextManager:
     return matplotlib.style.context(Path(__file__).with_name("figures.mplstyle"))
 
 
-def write_png(figure: Figure, path: Path) -> None:
+def write_png(figure: Figure, path: Path, dpi: int = 160) -> None:
     """Write a figure as PNG, fit for print at its width of ten inches."""
     with style(), atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=160)
+        figure.savefig(file, format="png", dpi=dpi)
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -1,0 +1,174 @@
+"""Runs that differ in nothing but the seed, as one arm: its mean, its spread, arms compared.
+
+A difference is taken by seed, and its interval is over the seeds (Student's t): what is left is
+what one seed more would say otherwise.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from report.rollouts import COPIED
+from report.runs import Record, differing_settings
+
+BASELINES = COPIED | {"nearest_pose": "nearest pose"}
+# Two-sided 95 % quantiles of Student's t, by degrees of freedom from 1.
+T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+NORMAL_QUANTILE = 1.96
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one setting, by their seed."""
+
+    settings: dict[str, str]  # in which the arms differ
+    runs: dict[str, Record]
+
+    @property
+    def label(self) -> str:
+        """The settings in words."""
+        short = (f"{n.removeprefix('kl_anneal_')}={v or '–'}" for n, v in self.settings.items())
+        return " ".join(short) or "all runs"
+
+    def scores(self, column: str) -> dict[str, float]:
+        """Return by seed what a column of the log holds last, where it was logged."""
+        logged = {seed: record.column(column)[1] for seed, record in self.runs.items()}
+        return {seed: float(values[-1]) for seed, values in logged.items() if len(values)}
+
+    def best(self, column: str) -> dict[str, float]:
+        """Return by seed the greatest value of a column."""
+        logged = {seed: record.column(column)[1] for seed, record in self.runs.items()}
+        return {seed: float(values.max()) for seed, values in logged.items() if len(values)}
+
+
+def arms_of(records: Sequence[Record]) -> list[Arm]:
+    """Return the arms of some runs, in the order of their first runs."""
+    differing = differing_settings(records)
+    seeds = differing.pop("seed", None)
+    arms: dict[tuple[str, ...], Arm] = {}
+    for index, record in enumerate(records):
+        own = {name: values[index] for name, values in differing.items()}
+        arm = arms.setdefault(tuple(own.values()), Arm(own, {}))
+        seed = seeds[index] if seeds else str(record.settings.get("seed", "–"))
+        arm.runs[seed if seed not in arm.runs else f"{seed} ({record.label})"] = record
+    return list(arms.values())
+
+
+def difference(a: dict[str, float], b: dict[str, float]) -> tuple[float, float, list[float]]:
+    """Return the mean of a − b over the seeds of both, half its 95 % interval, and each.
+
+    The half is NaN for less than two seeds.
+    """
+    each = [a[seed] - b[seed] for seed in a if seed in b]
+    if not each:
+        return float("nan"), float("nan"), each
+    if len(each) < 2:
+        return each[0], float("nan"), each
+    freedom = len(each) - 1
+    quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else NORMAL_QUANTILE
+    return float(np.mean(each)), quantile * float(np.std(each, ddof=1)) / len(each) ** 0.5, each
+
+
+def neighbors(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
+    """Return the pairs of arms that differ in one setting alone; all pairs where there are none."""
+    pairs = list(itertools.combinations(arms, 2))
+    near = [
+        (a, b)
+        for a, b in pairs
+        if sum(value != b.settings[name] for name, value in a.settings.items()) == 1
+    ]
+    return near or pairs
+
+
+def over_the_rest(arms: Sequence[Arm], column: str) -> dict[str, tuple[float, float, list[float]]]:
+    """Return for every two values of a setting their difference over all else that the arms have.
+
+    A pair of runs is alike in the seed and all other settings. By `name=a − name=b`, as
+    `difference` returns it; of settings that stand alone or in one surrounding there is none.
+    """
+    found = {}
+    for name in arms[0].settings if arms else ():
+        scores: dict[str, dict[str, float]] = {}  # by value; then by the rest and the seed
+        for arm in arms:
+            rest = " ".join(f"{n}={v}" for n, v in arm.settings.items() if n != name)
+            own = scores.setdefault(arm.settings[name], {})
+            own |= {f"{rest} {seed}": psnr for seed, psnr in arm.scores(column).items()}
+        if len({tuple(v for n, v in arm.settings.items() if n != name) for arm in arms}) < 2:
+            continue
+        short = name.removeprefix("kl_anneal_")
+        for (a, of_a), (b, of_b) in itertools.combinations(scores.items(), 2):
+            if of_a.keys() == of_b.keys():
+                found[f"{short}={a} − {short}={b}"] = difference(of_a, of_b)
+    return found
+
+
+def arms_table(arms: Sequence[Arm]) -> str:
+    """Return the scores of the arms and their differences as Markdown, a part for each set."""
+    names = dict.fromkeys(
+        name for arm in arms for record in arm.runs.values() for name in record.validation_sets
+    )
+    return "\n".join(_scores(arms, name) + "\n" + _differences(arms, name) for name in names)
+
+
+def _scores(arms: Sequence[Arm], name: str) -> str:
+    """Return the table of one set: PSNR at the end and at its best, beside the baselines."""
+    baselines = {
+        words: column
+        for baseline, words in BASELINES.items()
+        if any(arm.scores(column := f"{name}_{baseline}_psnr") for arm in arms)
+    }
+    heads = ["", "seeds", "PSNR (dB)", "± sd", "by seed", "SSIM", "best epoch", *baselines]
+    rows = []
+    for arm in arms:
+        psnr = arm.scores(f"{name}_psnr")
+        if not psnr:
+            continue
+        values = list(psnr.values())
+        spread = f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else "–"
+        means = [arm.scores(f"{name}_ssim"), arm.best(f"{name}_psnr")]
+        means += [arm.scores(column) for column in baselines.values()]
+        rows.append(
+            [
+                arm.label,
+                ", ".join(psnr),
+                f"{np.mean(values):.2f}",
+                spread,
+                ", ".join(f"{value:.2f}" for value in values),
+                *(_mean(found, 3 if at == 0 else 2) for at, found in enumerate(means)),
+            ]
+        )
+    return f"### {name}: PSNR of the last epoch\n\n{markdown(heads, rows)}"
+
+
+def _differences(arms: Sequence[Arm], name: str) -> str:
+    """Return the tables of the paired differences in PSNR; empty where no seed is in two arms."""
+    column = f"{name}_psnr"
+    by_seed = {
+        f"{a.label} − {b.label}": difference(a.scores(column), b.scores(column))
+        for a, b in neighbors(arms)
+    }
+    tables = {"by seed": by_seed, "by seed and all other settings": over_the_rest(arms, column)}
+    parts = []
+    for words, found in tables.items():
+        rows = []
+        for pair, (mean, half, each) in found.items():
+            known = len(each) > 1
+            told = "–" if not known else "yes" if abs(mean) > half else "no"
+            cells = [f"{half:.2f}" if known else "–", ", ".join(f"{d:+.2f}" for d in each), told]
+            rows += [[pair, f"{mean:+.2f}", *cells]] if each else []
+        if rows:
+            heads = ["difference (dB)", "mean", "± 95 %", "each", "told apart"]
+            parts.append(f"### {name}: differences {words}\n\n{markdown(heads, rows)}")
+    return "\n".join(parts)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, ending in a line break."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _mean(found: dict[str, float], digits: int) -> str:
+    return f"{np.mean(list(found.values())):.{digits}f}" if found else "–"
