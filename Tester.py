@@ -20,6 +20,8 @@ from core.threads import choose_threads
 from data.dance import DanceData
 from engine.checkpoints import checkpoint as checkpoints
 from engine.checkpoints.checkpoint import Checkpoint
+from engine.output.tracker import check_logs
+from engine.output.wandb_log import send_results
 from modules.vae import CVAE, CVAEConfig
 from settings import resolve
 from settings.flags import tester_parser
@@ -77,10 +79,13 @@ def carry_out(explicit: dict, checkpoint: Checkpoint | None) -> None:
     device = choose_device(settings.device)
     choose_threads(settings.threads, device)
     compute = choose_compute(device, settings.precision, settings.compile)
+    distributed.broadcast_from_main(lambda: check_logs(vars(settings)))
     task = task_type(settings)
     checkpoints.load_weights(task.model, checkpoint)
     task.model.to(device).eval()
     task.test(checkpoint, compute)
+    if settings.wandb and distributed.is_main():
+        send_results(Path(settings.save_root), vars(settings), checkpoint.path.parent)
 
 
 def export(explicit: dict, checkpoint: Checkpoint) -> None:

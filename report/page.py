@@ -20,13 +20,17 @@ from report import style
 from report.codec import pack_all
 from report.leaderboard import HEADS, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
-from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
+from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_sequence
 from report.runs import Record, differing_settings
 
 MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
 CAPTIONS = {
     "samples": ("Samples by frame", "Means over the sequences, with their 95 % intervals."),
-    "scores": ("PSNR and SSIM by frame", "Triangles: the weakest spots of each run."),
+    "scores": (
+        "PSNR and SSIM by frame",
+        "Triangles: the weakest spots of each run. Under them, how much the pose changes and how "
+        "far it is from the nearest training pose.",
+    ),
     "drift": ("Drift", "Does a rollout drift? All sequences together."),
     "run": (
         "The run over its epochs",
@@ -79,6 +83,7 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
         "sequences": len(by_sequence(rollouts)),
         "units": SHORT.values(),
         "scores": _scores(rollouts),
+        "correlations": _correlations(rollouts),
         "heads": HEADS,
         "standings": standings(records),
         "figures": [_figure(name, svg, len(rollouts)) for name, svg in figures.items()],
@@ -208,6 +213,30 @@ def _scores(rollouts: dict[str, Sequence[Rollout]]) -> dict | None:
                 marked = compared and mean == best and key in predicted
                 cells.append(("–" if mean is None else f"{mean:.{digits}f}", marked))
     return {"columns": list(columns.values()), "heads": heads, "rows": rows}
+
+
+def _correlations(rollouts: dict[str, Sequence[Rollout]]) -> dict | None:
+    """Return the table of what the error by frame goes with, a row per sequence."""
+    found = {
+        sequence: {
+            (label, name, curve): values
+            for label, rollout in of_runs.items()
+            for name in rollout.predicted
+            for curve, values in rollout.correlations(name).items()
+        }
+        for sequence, of_runs in by_sequence(rollouts).items()
+    }
+    columns = dict.fromkeys(column for cells in found.values() for column in cells)
+    if not columns:
+        return None
+    several = len({(label, name) for label, name, _ in columns}) > 1
+    heads = [f"{label}, {POSE[curve]}" if several else POSE[curve] for label, _, curve in columns]
+    rows = {
+        sequence: ["–" if np.isnan(r) else f"{r:.2f} ({by_chance:.2f})" for r, by_chance in values]
+        for sequence, cells in found.items()
+        if (values := [cells.get(column, (np.nan, np.nan)) for column in columns])
+    }
+    return {"heads": heads, "rows": rows}
 
 
 def _mean(rollout: Rollout | None, metric: str, name: str) -> float | None:

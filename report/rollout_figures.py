@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from report.rollouts import INPUTS, TRUTH, Rollout, by_sequence
+from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_sequence
 from report.style import (
     GRAY,
     INK,
@@ -45,13 +46,19 @@ def rollout_figures(
 
 
 def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
-    """PSNR and SSIM of every frame, a row per sequence, the weak spots of each run marked."""
+    """PSNR and SSIM of every frame, a row per sequence, the weak spots of each run marked.
+
+    Under them, where known, what the poses do: does the error follow?
+    """
     scored = {n: of for n, of in by_sequence(rollouts).items() if any(map(_is_scored, of.values()))}
     if not scored:
         return None
-    figure = Figure(figsize=(WIDTH, 2.5 * len(scored) + 0.4), layout="constrained")
-    grid = figure.subplots(len(scored), 2, sharex=True, squeeze=False)
-    for row, (name, of_runs) in zip(grid, scored.items()):
+    heights = [h for of in scored.values() for h in ([2.5, 1.3] if _posed(of) else [2.5])]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.4), layout="constrained")
+    grid = figure.subplots(len(heights), 2, sharex=True, squeeze=False, height_ratios=heights)
+    rows = iter(grid)
+    for name, of_runs in scored.items():
+        row = next(rows)
         for axis, metric in zip(row, UNITS):
             first = next(iter(of_runs.values()))
             for baseline in first.baselines:
@@ -77,8 +84,34 @@ def per_frame(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:
                 words = f"mean {', '.join(means)}"
                 axis.set_title(words, loc="right", fontsize=8, fontweight="normal")
             axis.margins(y=0.15)
+        if posed := _posed(of_runs):
+            _pose_curves(next(rows), posed)
     outer_labels(grid)
     return with_legend(figure, list(grid.flat))
+
+
+def _posed(of_runs: dict[str, Rollout]) -> list[Rollout]:
+    """Return the scored rollouts of a sequence that have curves of the pose."""
+    return [rollout for rollout in of_runs.values() if rollout.predicted and rollout.pose]
+
+
+def _pose_curves(row: Sequence[Axes], posed: Sequence[Rollout]) -> None:
+    """Show what the poses of a sequence do, with the correlation of each run's error."""
+    lines = {"change": {"color": GRAY, "lw": 0.8}, "distance": {"color": INK, "lw": 1}}
+    pose = max((rollout.pose for rollout in posed), key=len)
+    for axis in row:
+        for curve, values in pose.items():
+            axis.plot(values, **lines[curve], label=POSE[curve])
+        label_axis(axis, "", "gray levels", "frame")
+        axis.set_ylim(bottom=0)
+    found = [rollout.correlations(name) for rollout in posed for name in rollout.predicted]
+    if len(found) <= 3:
+        words = [
+            f"{curve} {', '.join(f'{of[curve][0]:.2f}' for of in found if curve in of)}"
+            for curve in pose
+        ]
+        title = f"rank correlation with the error: {'; '.join(words)}"
+        row[0].set_title(title, loc="right", fontsize=8, fontweight="normal")
 
 
 def drift(rollouts: dict[str, Sequence[Rollout]]) -> Figure | None:

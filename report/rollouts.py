@@ -9,7 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from core.errors import UserError
 from core.files import atomic_write, parse_json
 from data.types import Clip
+from engine.evaluation.poses import PoseCurves, chance_correlation, rank_correlation
 from engine.evaluation.sampling import METRICS, Sampled, best_of
 from engine.evaluation.scoring import Scores
 
@@ -25,6 +26,7 @@ FORMAT = 1
 PATTERN = "rollout_seq*.npz"
 TRUTH = "truth"  # the clip that others are compared with, where it is known
 INPUTS = ("pose", TRUTH)  # clips that are the data's; all others a model predicted
+POSE = {"change": "pose change", "distance": "distance to the nearest training pose"}
 COPIED = {"copy_first": "copy first frame", "copy_last": "copy last context frame"}  # baselines
 MAX_BYTES = 1 << 31  # of one sequence, unpacked
 
@@ -38,6 +40,7 @@ class Rollout:
     scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     given: int = 1  # frames the model was shown
     about: dict[str, str] = field(default_factory=dict)  # where it comes from, in words
+    pose: dict[str, np.ndarray] = field(default_factory=dict)  # the `POSE` curves, T entries each
 
     def __len__(self) -> int:
         return len(next(iter(self.clips.values())))
@@ -52,11 +55,26 @@ class Rollout:
         """What has scores without being a clip, such as copying the first frame."""
         return [name for name in self.scores.get("psnr", {}) if name not in self.clips]
 
+    def correlations(self, name: str) -> dict[str, tuple[float, float]]:
+        """Return the rank correlation of a clip's error by frame with each of the pose curves.
+
+        Beside it, what unrelated curves reach by chance.
+        """
+        error = -self.scores["psnr"][name]
+        return {
+            curve: (rank_correlation(error, values), chance_correlation(error, values))
+            for curve, values in self.pose.items()
+        }
+
 
 def from_prediction(
-    clip: Clip, predicted: torch.Tensor, scores: Scores | None, about: dict[str, str]
+    clip: Clip,
+    predicted: torch.Tensor,
+    scores: Scores | None,
+    about: dict[str, str],
+    curves: PoseCurves | None = None,
 ) -> Rollout:
-    """Return the rollout (T, 3, H, W) uint8 of a clip of the dance with its scores."""
+    """Return the rollout (T, 3, H, W) uint8 of a clip of the dance with scores and pose curves."""
     truth = {TRUTH: clip.frames} if clip.has_truth else {}
     pictures = {"pose": clip.conditions, **truth, "prediction": predicted}
     by_frame = {}
@@ -66,7 +84,9 @@ def from_prediction(
             "psnr": {"prediction": scores.psnr, copied: scores.copy_psnr},
             "ssim": {"prediction": scores.ssim, copied: scores.copy_ssim},
         }
-    return _rollout(clip, pictures, by_frame, about)
+    pose = {name: getattr(curves, name, None) for name in POSE}
+    pose = {name: values for name, values in pose.items() if values is not None}
+    return replace(_rollout(clip, pictures, by_frame, about), pose=pose)
 
 
 def from_samples(sampled: Sampled, about: dict[str, str]) -> Rollout:
@@ -127,6 +147,7 @@ def _write(path: Path, rollout: Rollout) -> None:
         for metric, series in rollout.scores.items()
         for index, values in enumerate(series.values())
     }
+    arrays |= {f"pose_{name}": np.asarray(v, np.float32) for name, v in rollout.pose.items()}
     description = {
         "format": FORMAT,
         "name": rollout.name,
@@ -161,9 +182,9 @@ def read_rollout(path: Path) -> Rollout:
                 metric: {name: arrays[f"{metric}{k}"] for k, name in enumerate(names)}
                 for metric, names in description["scores"].items()
             }
-        rollout = Rollout(
-            str(description["name"]), clips, scores, int(description["given"]), description["about"]
-        )
+            pose = {name: arrays[f"pose_{name}"] for name in POSE if f"pose_{name}" in arrays}
+        name, given = str(description["name"]), int(description["given"])
+        rollout = Rollout(name, clips, scores, given, description["about"], pose)
         _check(rollout)
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError),
@@ -189,7 +210,7 @@ def _check(rollout: Rollout) -> None:
         raise ValueError(f"{rollout.given} given frames of {len(rollout)}")
     if not all(isinstance(text, str) for pair in rollout.about.items() for text in pair):
         raise ValueError("a description that is not text")
-    for series in rollout.scores.values():
+    for series in (*rollout.scores.values(), rollout.pose):
         for name, values in series.items():
             if values.shape != (len(rollout),) or values.dtype.kind != "f":
-                raise ValueError(f"scores of {name!r} that are not one number a frame")
+                raise ValueError(f"{name!r} is not one number a frame")

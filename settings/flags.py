@@ -135,7 +135,8 @@ TRAINER_FLAGS: FlagTable = {
              "nothing is written but the cache of decoded frames", PLACE),
     ],
     "logging": [
-        Flag("--wandb --use_wandb", MARK, False, "log to Weights & Biases", PLACE),
+        Flag("--wandb --use_wandb", MARK, False, "log to Weights & Biases; a resumed run goes "
+             "on without it, and a test is sent to the run of its checkpoint", PLACE),
         Flag("--wandb_id", str, None, "id of the wandb run (default: that of the run folder, else "
              "a new one)", PLACE),
         Flag("--wandb_artifacts", MARK, False, "send best.ckpt and last.ckpt to wandb", PLACE),

@@ -24,7 +24,7 @@ Every flag of Trainer.py is accepted as well (python Trainer.py --help)."""
 # Flags that the help of the Tester shows besides its own; what else matters is in the checkpoint.
 OF_A_TEST = (
     *("DR", "cache_dir", "num_workers", "save_root", "ckpt_path", "seed", "device", "precision"),
-    *("compile", "threads", "latent", "temperature", "n_eval", "num_samples"),
+    *("compile", "threads", "latent", "temperature", "n_eval", "num_samples", "wandb"),
 )
 UNBROKEN = "\x00"  # stands for a space at which no line is broken
 

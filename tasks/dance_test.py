@@ -14,13 +14,14 @@ from core.files import atomic_write
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.results_folder import open_results_folder
+from engine.evaluation.poses import PoseCurves, chance_correlation, pose_curves, rank_correlation
 from engine.evaluation.rollout import rollout_all
 from engine.evaluation.scoring import (
     Scores,
     drift_table,
     kaggle_psnr,
     kaggle_summary,
-    nearest_pose_prediction,
+    retrieved,
     score,
 )
 from engine.output.pictures import VIEW_SCALE, side_by_side, write_strip, write_submission
@@ -67,19 +68,22 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         rows = sum(len(predicted) for predicted in predictions)
         written += f", submission.csv with {rows} rows"
     print(f"{folder}: {written}")
-    scores = score_clips(task, clips, predictions, folder)
-    show_clips(clips, predictions, scores, about_test(checkpoint.path, settings), settings)
+    scored = score_clips(task, clips, predictions, folder)
+    show_clips(clips, predictions, scored, about_test(checkpoint.path, settings), settings)
 
 
 def score_clips(
     task, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
-) -> dict[str, Scores]:
-    """Score the clips whose true frames are known: tables, printed and as CSV."""
+) -> dict[str, tuple[Scores, PoseCurves]]:
+    """Score the clips whose true frames are known: tables, printed and as CSV; by sequence."""
     known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
     if not known:
         print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
         return {}
     scores = [score(clip, predicted) for clip, predicted in counted("scoring", known)]
+    train = task.data.training_frames()
+    poses = train[1] if train is not None else None
+    curves = [pose_curves(clip, poses) for clip, _ in counted("poses", known)]
     summary = pd.DataFrame(
         {
             "psnr": [kaggle_psnr(s.psnr) for s in scores],
@@ -89,44 +93,66 @@ def score_clips(
         },
         index=pd.Index([s.name for s in scores], name="sequence"),
     )
-    if (train := task.data.training_frames()) is not None:
+    if train is not None:
         nearest = [
-            score(clip, nearest_pose_prediction(clip, *train))
-            for clip, _ in counted("nearest poses", known)
+            score(clip, retrieved(clip, train[0], of_clip.nearest))
+            for (clip, _), of_clip in zip(counted("nearest poses", known), curves)
         ]
         summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]
+    tables = [pose_table(*pair) for pair in zip(scores, curves)]
+    for name in tables[0]:
+        pairs = [(-s.psnr, table[name].to_numpy()) for s, table in zip(scores, tables)]
+        summary[f"{name}_corr"] = [rank_correlation(*pair) for pair in pairs]
+        summary[f"{name}_chance"] = [chance_correlation(*pair) for pair in pairs]
     is_test = task.settings.split == "test"
     rows = {name: kaggle_summary(summary[name].tolist(), is_test) for name in summary}
     summary = pd.concat([summary, pd.DataFrame(rows).rename_axis("sequence")])
 
     for name, table in (
-        ("scores.csv", pd.concat([s.table() for s in scores]).set_index("sequence")),
+        ("scores.csv", pd.concat(map(scores_table, scores, tables)).set_index("sequence")),
         ("summary.csv", summary),
         ("drift.csv", drift_table(scores)),
     ):
         with atomic_write(folder / name) as file:
             table.to_csv(file, float_format="%.6g")
     for title, table in (
-        ("PSNR in dB of frames 1 to 600 (the lab's Kaggle rule); the rest over all:", summary),
+        (
+            "PSNR in dB of frames 1 to 600 (the lab's Kaggle rule); the rest over all. _corr: rank "
+            "correlation of the error by frame with how much the pose changes and how far it is "
+            "from the nearest training pose; _chance: what unrelated curves reach:",
+            summary,
+        ),
         ("PSNR in dB along the sequences:", drift_table(scores)),
     ):
         print(f"{title}\n{table.to_string(float_format=lambda value: f'{value:.4g}')}")
-    return {s.name: s for s in scores}
+    return {s.name: (s, of_clip) for s, of_clip in zip(scores, curves)}
+
+
+def pose_table(scores: Scores, curves: PoseCurves) -> pd.DataFrame:
+    """Return what the poses of the predicted frames do, a row each; columns that are known."""
+    columns = {"pose_change": curves.change, "pose_distance": curves.distance}
+    known = {n: values[scores.first :] for n, values in columns.items() if values is not None}
+    return pd.DataFrame(known)
+
+
+def scores_table(scores: Scores, poses: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores by frame beside what the poses do."""
+    return scores.table().join(poses)
 
 
 def show_clips(
     clips: Sequence[Clip],
     predictions: Sequence[Tensor],
-    scores: dict[str, Scores],
+    scored: dict[str, tuple[Scores, PoseCurves]],
     about: dict[str, str],
     settings: Settings,
 ) -> None:
     """Leave the rollouts as files that the Reporter reads, and show them on a page."""
     folder, page = Path(settings.save_root), not settings.no_report
-    rollouts = [
-        from_prediction(clip, predicted, scores.get(clip.name), about)
-        for clip, predicted in zip(clips, predictions)
-    ]
+    rollouts = []
+    for clip, predicted in zip(clips, predictions):
+        scores, curves = scored.get(clip.name, (None, None))
+        rollouts.append(from_prediction(clip, predicted, scores, about, curves))
     figures = rollout_figures({about["run"]: rollouts}) if page else {}
     if "scores" in figures:
         write_png(figures["scores"], folder / "scores.png")

@@ -16,6 +16,7 @@ from engine.evaluation.metrics import (
     psnr_by_frame,
     ssim_by_frame,
 )
+from engine.evaluation.poses import pose_curves
 
 
 @dataclass(frozen=True)
@@ -126,16 +127,10 @@ def nearest_pose_prediction(clip: Clip, frames: np.ndarray, poses: np.ndarray) -
     frames and poses are the training split, (N, H, W, 3) uint8. Returns (T, 3, H, W) uint8 with
     the clip's own frame 0. A baseline: it models no motion and never interpolates.
     """
-    # Measured from white, the ground of pose images, the numbers stay small and float32 exact.
-    wanted = clip.conditions.permute(0, 2, 3, 1).flatten(1).float() - 255  # (T, H·W·3)
-    best = torch.full((len(wanted),), float("inf"))
-    nearest = torch.zeros(len(wanted), dtype=torch.long)
-    for start in range(0, len(poses), 4096):
-        candidates = torch.from_numpy(poses[start : start + 4096]).flatten(1).float() - 255
-        # ‖a - b‖² without ‖a‖², which is the same for every candidate
-        squares = candidates.square().sum(1)
-        distance, index = (squares - 2 * wanted @ candidates.T).min(dim=1)
-        nearer = distance < best
-        best[nearer], nearest[nearer] = distance[nearer], index[nearer] + start
-    found = torch.from_numpy(frames[nearest.numpy()]).permute(0, 3, 1, 2)
+    return retrieved(clip, frames, pose_curves(clip, poses).nearest)
+
+
+def retrieved(clip: Clip, frames: np.ndarray, which: np.ndarray) -> Tensor:
+    """Return frame 0 of a clip and then those of the training frames that are named, (T,)."""
+    found = torch.from_numpy(frames[which]).permute(0, 3, 1, 2)
     return torch.cat([clip.frames[:1], found[1:]])

@@ -3,15 +3,16 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from core import distributed
 from core.errors import UserError
 from core.files import atomic_write, open_regular, warn_on_write_error
 from engine.evaluation.scoring import Scores
 from engine.output.tensorboard_log import open_tensorboard
-from engine.output.wandb_log import check_wandb, open_wandb
+from engine.output.wandb_log import WandbLog, check_wandb, known_run, open_wandb
 
 METRICS_FILE = "metrics.csv"
 WAY_OUT = "move the file away, or train with --resume never, which sets it aside"
@@ -88,6 +89,18 @@ def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
     return rows
 
 
+def continued_logs(settings: dict, folder: Path, continued_from: Path | None) -> dict:
+    """Return the settings with wandb on where the run that goes on in its folder had it.
+
+    Says so; WANDB_MODE=disabled turns it off.
+    """
+    goes_on = continued_from is not None and continued_from.resolve().parent == folder.resolve()
+    if settings["wandb"] or not goes_on or known_run(folder) is None:
+        return settings
+    print(f"{folder}: goes on logging to wandb (WANDB_MODE=disabled turns it off)")
+    return settings | {"wandb": True}
+
+
 def check_logs(settings: dict) -> None:
     """Raise UserError where what is asked for cannot be logged to. Writes nothing."""
     if settings["wandb"]:
@@ -113,6 +126,12 @@ class Tracker:
             open_tensorboard(folder, settings, first_epoch) if settings["tensorboard"] else None,
         ]
         self._logs = [log for log in opened if log is not None]
+
+    def log_step(self, step: int, seconds: float, figures: Mapping[str, Any]) -> None:
+        """Record a step within an epoch, where a log takes it: few do, and few steps."""
+        for log in self._logs:
+            if isinstance(log, WandbLog):
+                log.log_step(step, seconds, figures)
 
     def log(
         self,

@@ -122,12 +122,12 @@ class TrainingLoop:
             scheduled = run.schedule()
             forced = run.teacher_forcing(epoch.batches, batch.frames.shape[1] - 1)
             metrics = run.train_step(batch, forced, kl_beta.fill_(scheduled["beta"]))
-
             epoch.add(batch, forced, metrics)
             epoch.scheduled = scheduled
             now = time.perf_counter()
             self.count_seconds(now - mark)
             self.tell(bar, now - mark)
+            self.tracker.log_step(run.step, run.seconds, metrics | scheduled)
             mark = now
             if run.settings.minutes is None:
                 bar.update()

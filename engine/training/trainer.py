@@ -11,7 +11,7 @@ from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.run_folder import open_run_folder, resume_point
 from engine.evaluation.scoring import mean_scores
 from engine.evaluation.validation import Validation, validate
-from engine.output.tracker import Tracker, check_logs
+from engine.output.tracker import Tracker, check_logs, continued_logs
 from engine.output.watching import watched
 from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
@@ -67,8 +67,11 @@ class Trainer:
             return
         run.fingerprint = distributed.broadcast_from_main(lambda: self.fingerprint)
         constants = distributed.broadcast_from_main(lambda: task.baselines(sets))
-        distributed.broadcast_from_main(lambda: check_logs(run.plain_settings()))
         folder = Path(settings.save_root)
+        logged = distributed.broadcast_from_main(
+            lambda: continued_logs(run.plain_settings(), folder, self.continued_from)
+        )
+        distributed.broadcast_from_main(lambda: check_logs(logged))
         with open_run_folder(
             folder,
             run.plain_settings(),
@@ -76,7 +79,7 @@ class Trainer:
             source=self._source.path if self._source else None,
         ) as check_folder:
             artifacts = (checkpoint.BEST, checkpoint.LAST)
-            tracker = Tracker(folder, run.plain_settings(), run.epoch, artifacts)
+            tracker = Tracker(folder, logged, run.epoch, artifacts)
             try:
                 TrainingLoop(
                     run, data, sets, tracker, folder, constants, threads, check_folder

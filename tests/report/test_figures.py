@@ -1,10 +1,12 @@
 """The figures show the values that were logged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from report import rollout_figures as shown
-from report.rollouts import COPIED
+from report.rollouts import COPIED, POSE
 from report.runs import read_records
 from report.style import to_svg
 from report.training_figures import training_figures
@@ -129,6 +131,22 @@ def test_scores_by_frame_are_shown_and_the_weak_spot_is_found(two):
     assert 220 <= second < 240
     assert shown.weak_spots(np.array([np.nan, 3.0, 2.0, 4.0])) == [2]
     assert shown.weak_spots(np.full(5, np.nan)) == []
+
+
+def test_what_the_poses_do_stands_under_the_scores(two):
+    (record,) = read_records(two[:1])
+    first, second = record.rollouts
+    change, distance = np.linspace(0, 9, 40), np.linspace(9, 0, 40) ** 2
+    change[0] = np.nan
+    posed = replace(first, pose={"change": change, "distance": distance})
+    figure = shown.rollout_figures({"one": [posed, second]})["scores"]
+    assert len(figure.axes) == 6  # PSNR and SSIM twice, and once the pose under both
+    for axis in figure.axes[2:4]:
+        np.testing.assert_array_equal(lines_of(axis)[POSE["change"]][1], change)
+        np.testing.assert_array_equal(lines_of(axis)[POSE["distance"]][1], distance)
+    found = posed.correlations("prediction")
+    assert f"change {found['change'][0]:.2f}" in figure.axes[2].get_title(loc="right")
+    assert found["change"][0] == pytest.approx(-found["distance"][0], abs=0.05)
 
 
 def test_the_drift_curve_is_the_mean_by_hundreds():

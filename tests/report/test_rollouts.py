@@ -1,7 +1,9 @@
 """Rollouts written, read and joined to their runs; clips packed for the page."""
 
 import base64
+import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +12,15 @@ import torch
 from data.types import Clip
 from engine.evaluation.sampling import Sampled
 from report.codec import pack, pack_all
+from report.page import write_page
 from report.rollouts import COPIED, from_samples, read_rollouts
-from report.runs import labels, read_records
+from report.runs import Record, labels, read_records
 from tests.support.reporting import make_results, make_run, robot, rollout
 
 
 def test_a_rollout_is_read_as_it_was_written(tmp_path):
-    for original in (rollout("0", 1), robot("a-b")):
+    pose = {"change": np.r_[np.nan, np.arange(39.0)], "distance": np.arange(40.0)}
+    for original in (rollout("0", 1), robot("a-b"), replace(rollout("1", 1), pose=pose)):
         make_results(tmp_path, original)
         (found,) = read_rollouts(tmp_path)
         assert (found.name, found.given, found.about) == (
@@ -30,6 +34,22 @@ def test_a_rollout_is_read_as_it_was_written(tmp_path):
         for metric, series in original.scores.items():
             for name, values in series.items():
                 np.testing.assert_allclose(found.scores[metric][name], values, rtol=1e-6)
+        np.testing.assert_equal(found.pose, original.pose)
+        (tmp_path / f"rollout_seq{found.name}.npz").unlink()
+
+
+def test_the_page_has_the_correlation_of_error_and_pose(tmp_path):
+    plain = rollout("0", 1)
+    error = -plain.scores["psnr"]["prediction"]
+    posed = replace(plain, pose={"change": 2 * error, "distance": error**3})
+    record = Record("run", rollouts=[posed, rollout("1", 1)])
+    write_page(tmp_path / "page.html", "title", [record], {})
+    page = (tmp_path / "page.html").read_text()
+    cells = re.findall(r'<td data-head="(?:pose change|distance to[^"]*)">([^<]*)', page)
+    chance = [by_chance for _, by_chance in posed.correlations("prediction").values()]
+    assert cells == [f"1.00 ({chance[0]:.2f})", f"1.00 ({chance[1]:.2f})", "–", "–"]
+    write_page(tmp_path / "page.html", "title", [Record("run", rollouts=[plain])], {})
+    assert "Error and pose" not in (tmp_path / "page.html").read_text()
 
 
 def test_samples_become_clips_with_the_scores_of_each():

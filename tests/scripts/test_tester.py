@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.evaluation.poses import rank_correlation
 from tests.support.scripts import TINY, good, run
 
 
@@ -40,6 +41,13 @@ def test_scores_are_those_of_the_submission(dance_root, trained, tmp_path):
     with (tmp_path / "summary.csv").open() as file:
         table = {row["sequence"]: row for row in csv.DictReader(file)}
     assert float(table["0"]["psnr"]) == pytest.approx(np.mean(psnr), abs=1e-3)
+    with (tmp_path / "scores.csv").open() as file:
+        by_frame = [row for row in csv.DictReader(file) if row["sequence"] == "0"]
+    for curve in ("pose_change", "pose_distance"):
+        pairs = [(-float(row["psnr"]), float(row[curve])) for row in by_frame]
+        expected = rank_correlation(*np.array(pairs).T)
+        assert float(table["0"][f"{curve}_corr"]) == pytest.approx(expected, abs=1e-4)
+        assert 0 < float(table["0"][f"{curve}_chance"]) < 1
 
 
 def test_another_frame_size_and_the_split_val(dance_root, tmp_path):

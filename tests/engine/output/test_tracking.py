@@ -2,8 +2,6 @@
 
 import json
 import os
-import struct
-import time
 
 import numpy as np
 import pytest
@@ -11,11 +9,13 @@ import torch
 
 from core import distributed
 from engine.evaluation.scoring import Scores
+from engine.output import wandb_log
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker, log_row, read_log
 from engine.training.epoch_metrics import EpochMetrics
 from settings.resolve import as_plain
 from tests.support.scripts import TINY, good, run
+from tests.support.wandb_files import items_of, records_of
 
 
 def groups(epoch: int, **train: float) -> dict:
@@ -99,60 +99,23 @@ def offline(monkeypatch, tmp_path, settings):
     return as_plain(settings(wandb=True, wandb_artifacts=True, kl_anneal_type="Monotonic"))
 
 
-def chunks_of(data: bytes):
-    """Yield the entries of a wandb file, which is a log of LevelDB after seven bytes.
-
-    Blocks of 32 KiB; an entry's parts begin with checksum, length and type: whole, first, middle,
-    last (github.com/google/leveldb, doc/log_format.md).
-    """
-    assert data[:4] == b":W&B"
-    place, entry = 7, b""
-    while place + 7 <= len(data):
-        left = -place % 32768
-        if 0 < left < 7:
-            place += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, place)
-        entry += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):
-            yield entry
-            entry = b""
-
-
-def records_of(folder) -> list:
-    """The records of the one wandb file below a folder, once its process has written the last."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    for _ in range(200):
-        records = [Record.FromString(entry) for entry in chunks_of(path.read_bytes())]
-        if records and records[-1].HasField("exit"):
-            return records
-        time.sleep(0.05)
-    raise TimeoutError(path)
-
-
-def items_of(record_items) -> dict:
-    """The values of a record by name; those of a table or a video as a dict."""
-    found: dict = {}
-    for item in record_items:
-        keys = list(item.nested_key) or [item.key]
-        place = found if len(keys) == 1 else found.setdefault(keys[0], {})
-        place[keys[-1]] = json.loads(item.value_json)
-    return found
-
-
-def test_an_offline_run_read_back_from_its_file(offline, tmp_path, scores, gif, capsys):
+def test_an_offline_run_read_back_from_its_file(
+    offline, tmp_path, scores, gif, capsys, monkeypatch
+):
     folder = tmp_path / "my-run"
     folder.mkdir()
     (folder / "best.ckpt").write_bytes(b"weights")
     tracker = Tracker(folder, offline, first_epoch=0, artifacts=("best.ckpt", "last.ckpt"))
     tracker.log(0, groups(0, surprise=0.25), {}, {})
+    for step in range(3, 6):
+        tracker.log_step(step, 0.5 * step, {"loss": torch.tensor(0.25 * step), "beta": 0.1})
+        if step == 4:  # the one before it was a moment ago
+            monkeypatch.setattr(wandb_log, "SECONDS_PER_POINT", 0.0)
+            tracker._logs[0]._next_point = 0.0
     tracker.log(1, groups(1), gif, scores)
     tracker.close()
     tracker.close()  # does nothing
-    records = records_of(folder)
+    records = records_of(*folder.glob("wandb/offline-run-*"))
 
     (begun,) = [r.run for r in records if r.HasField("run")][:1]
     assert begun.display_name == "my-run"
@@ -168,8 +131,16 @@ def test_an_offline_run_read_back_from_its_file(offline, tmp_path, scores, gif, 
     for group in ("train", "val", "schedule", "system"):
         assert metrics[f"{group}/*"].step_metric == "epoch"
 
+    assert metrics["within/*"].step_metric == "within/seconds"
+
     history = [items_of(r.history.item) for r in records if r.HasField("history")]
-    assert [h["_step"] for h in history] == [0, 1]
+    assert [h["_step"] for h in history] == [0, 3, 5, 10]
+    within = [{k: v for k, v in h.items() if k.startswith("within/")} for h in history[1:3]]
+    assert within == [
+        {"within/seconds": 1.5, "within/step": 3, "within/loss": 0.75, "within/beta": 0.1},
+        {"within/seconds": 2.5, "within/step": 5, "within/loss": 1.25, "within/beta": 0.1},
+    ]
+    history = [h for h in history if "epoch" in h]
     assert [h["epoch"] for h in history] == [0, 1]
     assert history[0]["train/loss"] == 1.0
     assert history[0]["train/surprise"] == 0.25  # of a model that measures more than ours
@@ -185,6 +156,14 @@ def test_an_offline_run_read_back_from_its_file(offline, tmp_path, scores, gif, 
     assert stored["columns"][:3] == ["sequence", "frame", "psnr"]
     assert [line[1] for line in stored["data"]] == list(range(1, 14))
     np.testing.assert_allclose([r[2] for r in stored["data"]], scores["holdout"][0].psnr)
+
+    drawn = json.loads((place / history[1]["val/holdout_psnr_by_frame_table"]["path"]).read_text())
+    lines = {
+        key: [row for row in drawn["data"] if key in row] for key in ("holdout0", "copy first")
+    }
+    for line in lines.values():
+        assert [row[0] for row in line] == list(range(1, 14))
+        np.testing.assert_allclose([row[2] for row in line], scores["holdout"][0].psnr)
 
     artifacts = [r.request.log_artifact.artifact for r in records if r.HasField("request")]
     artifacts += [r.artifact for r in records if r.HasField("artifact")]
@@ -203,7 +182,11 @@ def test_the_run_goes_on_under_its_id(offline, tmp_path):
         tracker.log(epoch, groups(epoch), {}, {})
         tracker.close()
     ids = [
-        next(r.run.run_id for r in records_of(tmp_path / f"moved{epoch}") if r.HasField("run"))
+        next(
+            r.run.run_id
+            for r in records_of(*(tmp_path / f"moved{epoch}").glob("wandb/offline-run-*"))
+            if r.HasField("run")
+        )
         for epoch in (0, 1)
     ]
     assert ids[0] == ids[1]
