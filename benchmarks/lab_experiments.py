@@ -45,7 +45,7 @@ NETWORKS = (
     "--threads 1"
 )
 COURSE = f"{NETWORKS} --holdout 2260:2890"
-DECAYING = "--tfr 1 --tfr_sde 1 --tfr_d_step 0.1"  # none is left after ten epochs
+DECAYING = "--tfr 1 --tfr_sde 1 --tfr_d_step 0.125"  # none is left after eight epochs
 PICTURE_DPI = 90
 
 
@@ -188,11 +188,13 @@ def baselines_of(paths: Sequence[Path]) -> dict[str, float]:
 EXPERIMENTS = {
     "annealing": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic None", tfr="1 0"),
-        f"{COURSE} --batch_size 16 --num_epoch 16 --per_val 2 --kl_anneal_cycle 4 --tfr_sde 1",
+        f"{COURSE} --batch_size 16 --num_epoch 12 --per_val 4 --kl_anneal_cycle 3 "
+        "--tfr_sde 1 --tfr_d_step 0.125",
     ),
     "latent": Experiment(
         main_arms(kl_anneal_stop="1 1e-6"),
-        f"{COURSE} --batch_size 16 --num_epoch 12 --per_val 4 --kl_anneal_type None {DECAYING}",
+        f"{COURSE} --batch_size 16 --num_epoch 12 --per_val 4 --kl_anneal_type None "
+        f"--kl_anneal_cycle 3 {DECAYING}",
         more=latents,
     ),
     "improvements": Experiment(
