@@ -76,8 +76,9 @@ def parser() -> argparse.ArgumentParser:
         "sweep",
         "Train runs, test them and report on them: every combination of the values of any flags\n"
         "of the Trainer, as in --optim AdamW Muon --tfr_sde 0 10 --augment on off --seed 1 2 3\n"
-        "(Trainer.py --help has them all). Flags after -- are those of every run. A begun sweep\n"
-        "is gone on with. Without values: the course report's runs (docs/lab.md).",
+        "(Trainer.py --help has them all). Flags after -- are those of every run. The command\n"
+        "goes on with a sweep that was stopped. Without values: the runs of the course's report\n"
+        "(docs/lab.md).",
     )
     add = group.add_argument
     add("--sweep", "--study", action="store_true", help="train the runs first")

@@ -45,7 +45,8 @@ NETWORKS = (
     "--threads 1"
 )
 COURSE = f"{NETWORKS} --holdout 2260:2890"
-DECAYING = "--tfr 1 --tfr_sde 1 --tfr_d_step 0.1"  # none is left after ten epochs
+DECAYING = "--tfr_sde 1 --tfr_d_step 0.1"  # from --tfr 1 none is left after ten epochs
+ANNEALED = "--batch_size 16 --num_epoch 20 --per_val 5 --kl_anneal_cycle 4"
 PICTURE_DPI = 90
 
 
@@ -188,11 +189,11 @@ def baselines_of(paths: Sequence[Path]) -> dict[str, float]:
 EXPERIMENTS = {
     "annealing": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic None", tfr="1 0"),
-        f"{COURSE} --batch_size 16 --num_epoch 16 --per_val 2 --kl_anneal_cycle 4 --tfr_sde 1",
+        f"{COURSE} {ANNEALED} {DECAYING}",
     ),
     "latent": Experiment(
         main_arms(kl_anneal_stop="1 1e-6"),
-        f"{COURSE} --batch_size 16 --num_epoch 12 --per_val 4 --kl_anneal_type None {DECAYING}",
+        f"{COURSE} {ANNEALED} {DECAYING} --tfr 1 --kl_anneal_type None",
         more=latents,
     ),
     "improvements": Experiment(
@@ -200,8 +201,9 @@ EXPERIMENTS = {
     ),
     "robot": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic"),
-        "--model svg --preset quick --num_epoch 10 --epoch_size 20 --per_val 5 "
-        "--kl_anneal_cycle 3 --kl_anneal_ratio 0.5 --kl_anneal_stop 1e-4 --threads 1",
+        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 8 --per_val 20 "
+        "--num_epoch 20 --kl_anneal_cycle 3 --kl_anneal_ratio 0.5 --kl_anneal_stop 1e-4 "
+        "--threads 1",
         split="test",
         more=samples,
     ),
