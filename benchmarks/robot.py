@@ -8,26 +8,19 @@ Runs that are there already are not trained again. Results: docs/results.md.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.scripts import call
 from engine.evaluation.sampling import interval
 
-ROOT = Path(__file__).parents[1]
 VARIANTS = {
     "condition, fixed prior": "",
     "condition, learned prior": "--prior learned",
     "no condition, fixed prior": "--action_free",
 }
 FULL, LEARNED, BLIND = VARIANTS
-
-
-def call(script: str, *flags: str) -> None:
-    """Run a script of the project; its output is that of this process."""
-    subprocess.run([sys.executable, str(ROOT / script), *flags], check=True)
 
 
 def scores_of(

@@ -49,6 +49,18 @@ def swap_sides(poses: Tensor) -> Tensor:
     A pixel keeps its brightness and saturation, so thin lines stay thin. Where limbs cross, their
     mixed colors are taken for the limb of the nearest hue.
     """
+    hue, value, chroma = hues(poses)
+    hue = _partner(hue) / 60
+    colors = [(hue + n) % 6 for n in (5, 3, 1)]  # the hue's distance from red, green and blue
+    levels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in colors]
+    return torch.stack(levels, dim=-3)
+
+
+def hues(poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return hue in degrees from -60 to 300, value and chroma of colors: (…, 3, H, W) → (…, H, W).
+
+    Where there is no color (chroma 0), the hue says nothing.
+    """
     red, green, blue = poses.unbind(dim=-3)
     value, least = poses.amax(dim=-3), poses.amin(dim=-3)
     chroma = value - least
@@ -58,10 +70,7 @@ def swap_sides(poses: Tensor) -> Tensor:
         (green - blue) / scale,
         torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
     )
-    hue = _partner(60 * hue) / 60
-    colors = [(hue + n) % 6 for n in (5, 3, 1)]  # the hue's distance from red, green and blue
-    levels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in colors]
-    return torch.stack(levels, dim=-3)
+    return 60 * hue, value, chroma
 
 
 def _partner(hue: Tensor) -> Tensor:

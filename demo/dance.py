@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
-from demo.dataset import Refusal, check_counts, in_processes, make_whole
+from demo.dataset import check_counts, in_processes, make_as_asked, make_whole
 from demo.figure import draw_person
 from demo.motion import dance
 
@@ -50,11 +49,8 @@ def make_dataset(
     check_counts(arguments | {"num_workers": num_workers})
 
     def render(folder):
-        _render_all(_plan(folder, arguments), num_workers, progress)
-        for truth in (folder / "test/test_gt").iterdir():
-            given = folder / "test/test_img" / truth.name
-            given.mkdir(parents=True)
-            shutil.copyfile(truth / "0.png", given / "0.png")
+        render_all(_plan(folder, arguments), num_workers, progress)
+        give_first_frames(folder)
 
     return make_whole(out, arguments, render)
 
@@ -79,28 +75,34 @@ def _plan(root, arguments):
         recording(seed, "train", index, end - start)
         for index, (start, end) in enumerate(pairwise(bounds))
     ]
-    jobs = _jobs(np.concatenate(train), root / "train/train_img", root / "train/train_label")
+    jobs = jobs_of(np.concatenate(train), root / "train/train_img", root / "train/train_label")
     (root / "train/cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts))
 
     val = recording(seed, "val", 0, arguments["val_frames"])
-    jobs += _jobs(val, root / "val/val_img", root / "val/val_label")
+    jobs += jobs_of(val, root / "val/val_img", root / "val/val_label")
 
     for index in range(arguments["test_sequences"]):
         test = recording(seed, "test", index, arguments["sequence_length"])
-        jobs += _jobs(test, root / f"test/test_gt/{index}", root / f"test/test_label/{index}")
+        jobs += jobs_of(test, root / f"test/test_gt/{index}", root / f"test/test_label/{index}")
     return jobs
 
 
-def _jobs(joints, image_folder, pose_folder):
+def jobs_of(joints, image_folder, pose_folder, lost=None):
+    """Make two folders; return (joints, lost joints, image file, pose file) of every frame.
+
+    joints: (frames, J, 3); lost: for every frame the names of those that its pose image lacks.
+    """
     image_folder.mkdir(parents=True)
     pose_folder.mkdir(parents=True)
+    lost = lost or [()] * len(joints)
     return [
-        (place, image_folder / f"{number}.png", pose_folder / f"{number}.png")
-        for number, place in enumerate(joints)
+        (place, names, image_folder / f"{number}.png", pose_folder / f"{number}.png")
+        for number, (place, names) in enumerate(zip(joints, lost, strict=True))
     ]
 
 
-def _render_all(jobs, num_workers, progress):
+def render_all(jobs, num_workers, progress):
+    """Render and save the frames of `jobs_of`."""
     with tqdm(total=len(jobs), unit="frame", disable=not progress) as bar:
         for done in in_processes(_render_chunk, jobs, CHUNK, num_workers):
             bar.update(done)
@@ -108,11 +110,19 @@ def _render_all(jobs, num_workers, progress):
 
 def _render_chunk(jobs):
     """Render and save some frames; returns how many."""
-    for joints, image_file, pose_file in jobs:
+    for joints, lost, image_file, pose_file in jobs:
         picture = Image.fromarray(np.rint(draw_person(joints)).clip(0, 255).astype(np.uint8))
         picture.save(image_file, compress_level=1)
-        draw_pose(joints).save(pose_file, compress_level=1)
+        draw_pose(joints, lost).save(pose_file, compress_level=1)
     return len(jobs)
+
+
+def give_first_frames(root):
+    """Copy the first true frame of every test sequence to where it is given."""
+    for truth in (root / "test/test_gt").iterdir():
+        given = root / "test/test_img" / truth.name
+        given.mkdir(parents=True)
+        shutil.copyfile(truth / "0.png", given / "0.png")
 
 
 def _parser():
@@ -128,19 +138,12 @@ def _parser():
 
 
 def main():
-    parser = _parser()
-    arguments = vars(parser.parse_args())
-    try:
-        made = make_dataset(
-            **arguments, val_frames=arguments["sequence_length"], progress=sys.stderr.isatty()
+    def make(sequence_length, **arguments):
+        return make_dataset(
+            **arguments, sequence_length=sequence_length, val_frames=sequence_length
         )
-    except Refusal as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"--out {arguments['out']}: {error.strerror}")
-    except KeyboardInterrupt:
-        parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
+
+    make_as_asked(_parser(), make)
 
 
 if __name__ == "__main__":

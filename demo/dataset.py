@@ -1,9 +1,10 @@
-"""What every demo data set shares: all of it or nothing, made by several processes."""
+"""What every demo data set shares: all of it or nothing, made by several processes, by command."""
 
 import json
 import os
 import shutil
 import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,6 +41,20 @@ def make_whole(out, arguments, render):
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return True
+
+
+def make_as_asked(parser, make_dataset):
+    """Make the data set that the command line asks for, and say so; refusals end with code 2."""
+    arguments = vars(parser.parse_args())
+    try:
+        made = make_dataset(**arguments, progress=sys.stderr.isatty())
+    except Refusal as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"--out {arguments['out']}: {error.strerror}")
+    except KeyboardInterrupt:
+        parser.exit(130, "stopped, nothing was kept\n")
+    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
 
 
 def _already_made(out, arguments):

@@ -4,13 +4,16 @@ A motion is (T, C): the skeleton's channels at 30 frames a second. Every move be
 rows, beginning at the row where the last one ended.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from data.pose.camera import edge
-from data.pose.moves import COLUMN, GESTURES, STANDING, both, gesture, turn, walk
+from data.pose.moves import COLUMN, GESTURES, STANDING, both, gesture, rise, turn, walk
 
 SMOOTHING = 3.0  # frames, the standard deviation that rounds the corners between moves
 SHORTEST_WALK = 1.1  # meters; a dance should not stay where it began
+NEAR = 2.1  # meters from the camera at most, of the goal `nearest`
 
 # Where a dance walks: a shuffled deck, so that every recording of some length has all of it.
 GOALS = ("far",) * 6 + ("near",) * 2 + ("outside",)
@@ -27,28 +30,53 @@ SWINGS = (
 )
 
 
+class Repertoire(NamedTuple):
+    """What a dance is made of."""
+
+    goals: tuple[str, ...] = GOALS
+    gestures: tuple[dict, ...] = GESTURES
+
+
+EVERYTHING = Repertoire()
+
+
 def dance(rng, frames):
     """A motion (frames, C), sampled by a numpy generator."""
+    return dance_of(rng, frames, EVERYTHING)[0]
+
+
+def dance_of(rng, frames, repertoire):
+    """A motion (frames, C) of a repertoire, and how far each frame is into a gesture: (frames,).
+
+    0: walking, turning or standing; 1: the gesture's posture is held.
+    """
     place = {"x": rng.uniform(-1.5, 1.5), "z": rng.uniform(4.2, 5.6)}
     start = STANDING | place | {"heading": rng.uniform(-60, 60)}
-    moves = [_gesture(rng, np.array(list(start.values())))]
-    goals = []
+    moves, held, goals = [], [], []
+
+    def add(rows, amount=0.0):
+        moves.append(rows)
+        held.append(np.broadcast_to(amount, len(rows)))
+
+    add(*_gesture(rng, np.array(list(start.values())), repertoire.gestures))
     while sum(map(len, moves)) < frames + 4 * SMOOTHING:
-        goals = goals or list(rng.permutation(GOALS))
-        moves.append(_walk(rng, moves[-1][-1], goals.pop()))
+        goals = goals or list(rng.permutation(repertoire.goals))
+        add(_walk(rng, moves[-1][-1], goals.pop()))
         if _in_view(moves[-1][-1]):  # otherwise walk back at once
-            moves.append(_face(rng, moves[-1][-1]))
-            moves.append(_gesture(rng, moves[-1][-1]))
-    return _smooth(_with_sway(rng, np.concatenate(moves)))[:frames]
+            add(_face(rng, moves[-1][-1]))
+            add(*_gesture(rng, moves[-1][-1], repertoire.gestures))
+    motion = _smooth(_with_sway(rng, np.concatenate(moves)))
+    return motion[:frames], np.concatenate(held)[:frames]
 
 
-def _gesture(rng, start):
-    """A gesture out of standing and back."""
+def _gesture(rng, start, gestures):
+    """A gesture out of standing and back, and how far each of its frames is into it."""
     frames = int(rng.integers(44, 84))
     ramp = int(rng.integers(13, 20))
-    posture = _mirrored(rng, GESTURES[rng.integers(len(GESTURES))])
+    posture = _mirrored(rng, gestures[rng.integers(len(gestures))])
     swing = _mirrored(rng, SWINGS[rng.integers(len(SWINGS))])
-    return gesture(start, posture, swing, frames, ramp, period=rng.uniform(22, 40))
+    rows = gesture(start, posture, swing, frames, ramp, period=rng.uniform(22, 40))
+    return rows, rise(frames, ramp)
 
 
 def _mirrored(rng, changes):
@@ -82,9 +110,11 @@ def _walk(rng, start, kind):
 
 
 def _goal(rng, kind, here):
-    """A place (x, z) to walk to from `here`."""
+    """A place (x, z) to walk to from `here`; `nearest` is for repertoires of one's own."""
     if kind == "near":
         return np.array([rng.uniform(-0.8, 0.8), rng.uniform(2.3, 3.1)])
+    if kind == "nearest" and here[1] > NEAR + SHORTEST_WALK:  # otherwise it is far again
+        return np.array([rng.uniform(-0.4, 0.4), rng.uniform(1.5, NEAR)])
     z = rng.uniform(3.7, 6.2)
     if kind == "outside":  # by the farther edge, across the picture
         return np.array([-np.sign(here[0]) * (edge(z) + 0.45), z])

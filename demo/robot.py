@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.dataset import Refusal, check_counts, in_processes, make_whole
+from demo.dataset import check_counts, in_processes, make_as_asked, make_whole
 from demo.pushing import play
 from demo.table import draw_table
 
@@ -93,17 +92,7 @@ def _parser():
 
 
 def main():
-    parser = _parser()
-    arguments = vars(parser.parse_args())
-    try:
-        made = make_dataset(**arguments, progress=sys.stderr.isatty())
-    except Refusal as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"--out {arguments['out']}: {error.strerror}")
-    except KeyboardInterrupt:
-        parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
+    make_as_asked(_parser(), make_dataset)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3  # pixels
 
 
-def draw_pose(joints):
+def draw_pose(joints, lost=()):
     """Render joints (J, 3) as a pose image of WIDTH x HEIGHT.
 
-    A limb with both ends outside the picture is left out; from behind, so is the face.
+    A limb with both ends outside the picture is left out, and one with an end among the names
+    `lost`, as an estimator that misses a joint leaves it out; from behind, so is the face.
     """
     place = project(joints)
     inside = ((place >= 0) & (place < (WIDTH, HEIGHT))).all(axis=-1)
@@ -22,7 +23,7 @@ def draw_pose(joints):
     draw = ImageDraw.Draw(image)
     for start, end, color in (*LIMBS, *_face_seen(joints)):
         ends = [JOINT[start], JOINT[end]]
-        if inside[ends].any():
+        if inside[ends].any() and start not in lost and end not in lost:
             line = [tuple(point) for point in place[ends] * SCALE]
             draw.line(line, color, width=round(LINE * SCALE))
     return image.reduce(SCALE)

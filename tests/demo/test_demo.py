@@ -13,7 +13,8 @@ import demo.dance
 from data.pose.camera import HEIGHT, WIDTH
 from data.pose.picture import draw_pose
 from data.pose.skeleton import JOINT
-from demo.dance import Refusal, make_dataset, recording
+from demo.dance import make_dataset, recording
+from demo.dataset import Refusal
 from demo.figure import draw_person
 from demo.scene import empty_studio
 
@@ -134,7 +135,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def stop(joints):
+    def stop(joints, lost):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo.dance, "draw_pose", stop)

@@ -1,0 +1,120 @@
+"""What does a model predict where the pose estimator has lost limbs?
+
+`python -m benchmarks.lost_limbs --DR ROOT --ckpt_path RUN …` takes the holdout of trained runs,
+damages 15 % of its pose images, in stretches of 10 to 60 frames (`benchmarks/limbs.py`), rolls it
+out from its first frame, and prints a Markdown table of the PSNR of those frames, by what is lost,
+and of the others, beside that with the pose images as they are. `--out` trains models first.
+"""
+
+import argparse
+import dataclasses
+
+import numpy as np
+
+from benchmarks import dance_models as models
+from benchmarks.limbs import KINDS, without
+from core.errors import UserError, exit_on_user_error
+from core.randomness import Stream, numpy_generator
+from data.types import Clip
+from settings.flag_types import frame_range
+
+SHARE = 0.15  # of the frames
+STRETCH = (10, 60)  # frames, at least and at most
+WHOLE = "none"
+
+
+def stretches(frames: int, seed: int = 0) -> list[tuple[str, slice]]:
+    """Return what is lost where: 15 % of the frames after the first, in stretches apart.
+
+    What is lost goes round: all but the hips, all but one side, all. Between two stretches, and
+    before the first, lie ten frames at least.
+    """
+    rng = numpy_generator(seed, Stream.AUGMENTATION, 0)
+    least, most = STRETCH
+    lengths, left = [], round(SHARE * frames)
+    while left >= least:
+        missing = max(0, len(KINDS) - 1 - len(lengths))  # one of each kind at least
+        fits = left - least * missing
+        fits = fits if fits < 2 * least or missing else fits - least  # no rest too short to use
+        lengths.append(int(rng.integers(least, max(least, min(most, fits)), endpoint=True)))
+        left -= lengths[-1]
+    free = frames - 1 - sum(lengths) - least * len(lengths)
+    if len(lengths) < len(KINDS) or free < 0:
+        raise UserError(f"--holdout: {frames} frames are too few; stretches need some hundred")
+    gaps = np.diff(np.sort(rng.integers(0, free, len(lengths), endpoint=True)), prepend=0)
+    found, at = [], 1
+    for number, (length, gap) in enumerate(zip(lengths, gaps.tolist())):
+        first = at + least + gap
+        found.append((KINDS[number % len(KINDS)], slice(first, first + length)))
+        at = first + length
+    return found
+
+
+def damaged(clip: Clip, lost: list[tuple[str, slice]]) -> Clip:
+    """Return the clip with pose images that lack what is lost."""
+    poses = clip.conditions.clone()
+    for kind, where in lost:
+        poses[where] = without(poses[where], kind)
+    return dataclasses.replace(clip, conditions=poses)
+
+
+def split(psnr: np.ndarray, lost: list[tuple[str, slice]]) -> dict[str, float]:
+    """Return the mean PSNR in dB by what is lost; psnr holds frame 1 and those after it."""
+    kinds = np.full(len(psnr) + 1, WHOLE, object)
+    for kind, where in lost:
+        kinds[where] = kind
+    kinds = kinds[1:]
+    means = {"damaged frames": psnr[kinds != WHOLE]}
+    means |= {f"lost: {kind}": psnr[kinds == kind] for kind in KINDS}
+    means |= {"other frames": psnr[kinds == WHOLE], "all frames": psnr}
+    return {name: float(values.mean()) for name, values in means.items() if len(values)}
+
+
+def scores_of(model: models.DanceModel) -> dict[str, tuple[float, float]]:
+    """Return by what is lost the PSNR in dB with damaged pose images, and with whole ones."""
+    if model.settings.holdout is None:
+        raise UserError(f"--ckpt_path {model.path}: it has no --holdout to be scored on")
+    (clip, *others) = model.data.validation_clips()["holdout"]
+    if others:
+        raise UserError(f"{model.path}: its --holdout lies in several recordings; take one in one")
+    lost = stretches(len(clip))
+    both = [split(model.scores([c])[0], lost) for c in (damaged(clip, lost), clip)]
+    return {name: (both[0][name], both[1][name]) for name in both[0]}
+
+
+@exit_on_user_error
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    models.add_model_flags(parser)
+    add = parser.add_argument
+    add("--holdout", type=frame_range, metavar="A:B", help="frames that trained runs hold out")
+    given = parser.parse_args()
+    recipes = models.recipes(given)
+    if recipes and given.holdout is None:
+        raise UserError("--holdout is missing: the frames A:B that the runs to train hold out")
+    paths = {name: [name] for name in given.ckpt_path}
+    for flags in recipes:
+        holdout = "--holdout {}:{}".format(*given.holdout)
+        runs = [models.train(given.DR, given.out, seed, holdout, flags) for seed in given.seeds]
+        paths[models.name_of(flags)] = runs
+    scores = {
+        name: [scores_of(models.DanceModel(run, given.DR)) for run in runs]
+        for name, runs in paths.items()
+    }
+    what = next(iter(scores.values()))[0]
+    head = ["frames"] + [f"{name}{of}" for name in scores for of in ("", ", whole poses")]
+    rows = [
+        [row]
+        + [
+            models.by_seed([s[row][of] for s in seeds])
+            for seeds in scores.values()
+            for of in (0, 1)
+        ]
+        for row in what
+    ]
+    print("\nPSNR in dB of the holdout, 15 % of its pose images damaged\n")
+    print(models.markdown(head, rows))
+
+
+if __name__ == "__main__":
+    main()
