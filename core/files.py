@@ -59,6 +59,24 @@ def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `path` when the block ends; nothing where it raises.
+
+    `path` must be no folder yet, or an empty one.
+    """
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():  # empty: Windows does not rename onto it
+            path.rmdir()
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO, int | None]:
     """Create a file beside `path`; return it, and a descriptor that keeps it locked while open.
 

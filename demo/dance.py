@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data.pose.camera import CAMERA, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
 from demo.dataset import Refusal, check_counts, in_processes, make_whole
 from demo.figure import draw_person
 from demo.motion import dance
+from settings.flag_types import picture_size
 
 VERSION = 1  # of the pictures: raise it when the same arguments make another set
 SPLITS = ("train", "val", "test")  # the order is part of the seed
@@ -32,10 +34,12 @@ def make_dataset(
     sequence_length=630,
     num_workers=0,
     progress=False,
+    size=(CAMERA.height, CAMERA.width),
 ):
     """Make a data set in the folder `out`, all of it or nothing.
 
-    The pictures depend on `seed` alone, never on `num_workers` (0 or 1: no process pool). Returns
+    The pictures of a size (height, width) depend on `seed` alone, never on `num_workers` (0 or 1:
+    no process pool). Returns
     False, with nothing made, where `out` already holds the same set. Raises Refusal where it
     holds anything else, or for a number out of range.
     """
@@ -48,9 +52,12 @@ def make_dataset(
         "val_frames": val_frames,
     }
     check_counts(arguments | {"num_workers": num_workers})
+    camera = Camera(*size)
+    if camera != CAMERA:  # sets made before there was a choice say nothing of their size
+        arguments["size"] = list(size)
 
     def render(folder):
-        _render_all(_plan(folder, arguments), num_workers, progress)
+        _render_all(_plan(folder, arguments, camera), num_workers, progress)
         for truth in (folder / "test/test_gt").iterdir():
             given = folder / "test/test_img" / truth.name
             given.mkdir(parents=True)
@@ -59,9 +66,10 @@ def make_dataset(
     return make_whole(out, arguments, render)
 
 
-def recording(seed, split, index, frames):
+def recording(seed, split, index, frames, camera=CAMERA):
     """Joints (frames, J, 3) of one recording; each has its own stream of chance."""
-    return joints_of(dance(np.random.default_rng([seed, SPLITS.index(split), index]), frames))
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    return joints_of(dance(rng, frames, camera))
 
 
 def train_cuts(train_frames):
@@ -70,32 +78,35 @@ def train_cuts(train_frames):
     return sorted(cut for cut in cuts if 0 < cut < train_frames)
 
 
-def _plan(root, arguments):
-    """Make the folders; returns (joints of a frame, its image file, its pose file) for each."""
+def _plan(root, arguments, camera):
+    """Make the folders; returns (joints of a frame, camera, image file, pose file) for each."""
     seed = arguments["seed"]
     cuts = train_cuts(arguments["train_frames"])
     bounds = [0, *cuts, arguments["train_frames"]]
     train = [
-        recording(seed, "train", index, end - start)
+        recording(seed, "train", index, end - start, camera)
         for index, (start, end) in enumerate(pairwise(bounds))
     ]
-    jobs = _jobs(np.concatenate(train), root / "train/train_img", root / "train/train_label")
+    jobs = _jobs(
+        np.concatenate(train), camera, root / "train/train_img", root / "train/train_label"
+    )
     (root / "train/cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts))
 
-    val = recording(seed, "val", 0, arguments["val_frames"])
-    jobs += _jobs(val, root / "val/val_img", root / "val/val_label")
+    val = recording(seed, "val", 0, arguments["val_frames"], camera)
+    jobs += _jobs(val, camera, root / "val/val_img", root / "val/val_label")
 
     for index in range(arguments["test_sequences"]):
-        test = recording(seed, "test", index, arguments["sequence_length"])
-        jobs += _jobs(test, root / f"test/test_gt/{index}", root / f"test/test_label/{index}")
+        test = recording(seed, "test", index, arguments["sequence_length"], camera)
+        folders = root / f"test/test_gt/{index}", root / f"test/test_label/{index}"
+        jobs += _jobs(test, camera, *folders)
     return jobs
 
 
-def _jobs(joints, image_folder, pose_folder):
+def _jobs(joints, camera, image_folder, pose_folder):
     image_folder.mkdir(parents=True)
     pose_folder.mkdir(parents=True)
     return [
-        (place, image_folder / f"{number}.png", pose_folder / f"{number}.png")
+        (place, camera, image_folder / f"{number}.png", pose_folder / f"{number}.png")
         for number, place in enumerate(joints)
     ]
 
@@ -108,10 +119,10 @@ def _render_all(jobs, num_workers, progress):
 
 def _render_chunk(jobs):
     """Render and save some frames; returns how many."""
-    for joints, image_file, pose_file in jobs:
-        picture = Image.fromarray(np.rint(draw_person(joints)).clip(0, 255).astype(np.uint8))
-        picture.save(image_file, compress_level=1)
-        draw_pose(joints).save(pose_file, compress_level=1)
+    for joints, camera, image_file, pose_file in jobs:
+        pixels = np.rint(draw_person(joints, camera)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(image_file, compress_level=1)
+        draw_pose(joints, camera).save(pose_file, compress_level=1)
     return len(jobs)
 
 
@@ -122,6 +133,13 @@ def _parser():
     parser.add_argument("--train_frames", type=int, default=2890, help="frames to train on")
     parser.add_argument("--test_sequences", type=int, default=5, help="sequences to predict")
     parser.add_argument("--sequence_length", type=int, default=630, help="frames of val and test")
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        default=(CAMERA.height, CAMERA.width),
+        metavar="HxW",
+        help="height and width in pixels (64x128)",
+    )
     workers = min(16, os.cpu_count() or 1)
     parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
+from data.pose.camera import CAMERA, EYE_HEIGHT
 from data.pose.skeleton import JOINT, JOINTS, SIDES
 from demo.clothes import FRAMES, MATERIALS, Surface, colors
 from demo.scene import SAMPLES, rays, shrink, studio_with_shadow
@@ -54,17 +54,17 @@ PART_MATERIALS = np.array([MATERIALS.index(part.material) for part in PARTS])
 PART_FRAMES = np.array([FRAMES.index(part.frame) for part in PARTS])
 
 
-def draw_person(joints):
-    """The picture of a person at joints (J, 3) in the studio: (HEIGHT, WIDTH, 3), 0 to 255."""
-    studio = studio_with_shadow(joints)
+def draw_person(joints, camera=CAMERA):
+    """The picture of a person at joints (J, 3) in the studio: (H, W, 3), 0 to 255."""
+    studio = studio_with_shadow(joints, camera)
     points = _with_landmarks(joints).astype(np.float32) - np.array([0, EYE_HEIGHT, 0], np.float32)
-    distance, part = _trace(points[ENDS])
+    distance, part = _trace(points[ENDS], camera)
     seen = part >= 0
     if not seen.any():
         return studio
 
     samples = np.zeros((*seen.shape, 4), np.float32)  # color times coverage, coverage
-    samples[seen, :3] = colors(_surface(points, distance[seen] * rays()[:, seen], part[seen]))
+    samples[seen, :3] = colors(_surface(points, distance[seen] * rays(camera)[:, seen], part[seen]))
     samples[seen, 3] = 1
     pixels = shrink(samples)
     return pixels[..., :3] + (1 - pixels[..., 3:]) * studio
@@ -84,35 +84,36 @@ def _with_landmarks(joints):
     return np.concatenate([joints, landmarks])
 
 
-def _trace(cones):
+def _trace(cones, camera):
     """Trace a ray through every sample.
 
     cones: (parts, 2, 3), the ends of every part. Returns the distance to the nearest surface and
-    the number of its part, -1 where there is none; both (HEIGHT * SAMPLES, WIDTH * SAMPLES).
+    the number of its part, -1 where there is none; both (H * SAMPLES, W * SAMPLES).
     """
-    distance = np.full(rays().shape[1:], np.inf, np.float32)
-    nearest = np.full(rays().shape[1:], -1, np.int8)
+    directions = rays(camera)
+    distance = np.full(directions.shape[1:], np.inf, np.float32)
+    nearest = np.full(directions.shape[1:], -1, np.int8)
     for index, (ends, radii) in enumerate(zip(cones, RADII, strict=True)):
-        window = _window(ends, radii)
-        hit = _hit_round_cone(rays()[(slice(None), *window)], *ends, *radii)
+        window = _window(ends, radii, camera)
+        hit = _hit_round_cone(directions[(slice(None), *window)], *ends, *radii)
         nearer = hit < distance[window]
         distance[window][nearer] = hit[nearer]
         nearest[window][nearer] = index
     return distance, nearest
 
 
-def _window(ends, radii):
+def _window(ends, radii, camera):
     """Rows and columns of samples, as two slices, that a cone can fall on."""
-    scale = SAMPLES * FOCAL / ends[:, 2]
+    scale = SAMPLES * camera.focal / ends[:, 2]
     reach = 1.15 * radii * scale + 1  # a ball looks longer away from the picture's middle
-    columns = SAMPLES * HORIZON[0] + ends[:, 0] * scale
-    rows = SAMPLES * HORIZON[1] - ends[:, 1] * scale
+    columns = SAMPLES * camera.horizon[0] + ends[:, 0] * scale
+    rows = SAMPLES * camera.horizon[1] - ends[:, 1] * scale
     return tuple(
         slice(
             int(np.clip((middle - reach).min(), 0, size * SAMPLES)),
             int(np.clip(np.ceil((middle + reach).max()), 0, size * SAMPLES)),
         )
-        for middle, size in ((rows, HEIGHT), (columns, WIDTH))
+        for middle, size in ((rows, camera.height), (columns, camera.width))
     )
 
 

@@ -6,7 +6,7 @@ rows, beginning at the row where the last one ended.
 
 import numpy as np
 
-from data.pose.camera import edge
+from data.pose.camera import CAMERA
 from data.pose.moves import COLUMN, GESTURES, STANDING, both, gesture, turn, walk
 
 SMOOTHING = 3.0  # frames, the standard deviation that rounds the corners between moves
@@ -27,16 +27,16 @@ SWINGS = (
 )
 
 
-def dance(rng, frames):
-    """A motion (frames, C), sampled by a numpy generator."""
+def dance(rng, frames, camera=CAMERA):
+    """A motion (frames, C) before a camera, sampled by a numpy generator."""
     place = {"x": rng.uniform(-1.5, 1.5), "z": rng.uniform(4.2, 5.6)}
     start = STANDING | place | {"heading": rng.uniform(-60, 60)}
     moves = [_gesture(rng, np.array(list(start.values())))]
     goals = []
     while sum(map(len, moves)) < frames + 4 * SMOOTHING:
         goals = goals or list(rng.permutation(GOALS))
-        moves.append(_walk(rng, moves[-1][-1], goals.pop()))
-        if _in_view(moves[-1][-1]):  # otherwise walk back at once
+        moves.append(_walk(rng, moves[-1][-1], goals.pop(), camera))
+        if _in_view(moves[-1][-1], camera):  # otherwise walk back at once
             moves.append(_face(rng, moves[-1][-1]))
             moves.append(_gesture(rng, moves[-1][-1]))
     return _smooth(_with_sway(rng, np.concatenate(moves)))[:frames]
@@ -72,27 +72,27 @@ def _face(rng, start):
     return turn(start, heading)
 
 
-def _walk(rng, start, kind):
+def _walk(rng, start, kind, camera):
     """Turn towards another place, of one of the kinds in GOALS, and walk there."""
     here = start[[COLUMN["x"], COLUMN["z"]]]
     there = here
     while np.linalg.norm(there - here) < SHORTEST_WALK:
-        there = _goal(rng, kind, here)
+        there = _goal(rng, kind, here, camera)
     return walk(start, there, speed=rng.uniform(0.040, 0.062))
 
 
-def _goal(rng, kind, here):
+def _goal(rng, kind, here, camera):
     """A place (x, z) to walk to from `here`."""
     if kind == "near":
         return np.array([rng.uniform(-0.8, 0.8), rng.uniform(2.3, 3.1)])
     z = rng.uniform(3.7, 6.2)
     if kind == "outside":  # by the farther edge, across the picture
-        return np.array([-np.sign(here[0]) * (edge(z) + 0.45), z])
-    return np.array([rng.uniform(-0.85, 0.85) * edge(z), z])
+        return np.array([-np.sign(here[0]) * (camera.edge(z) + 0.45), z])
+    return np.array([rng.uniform(-0.85, 0.85) * camera.edge(z), z])
 
 
-def _in_view(row):
-    return abs(row[COLUMN["x"]]) < edge(row[COLUMN["z"]])
+def _in_view(row, camera):
+    return abs(row[COLUMN["x"]]) < camera.edge(row[COLUMN["z"]])
 
 
 def _with_sway(rng, motion):

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
+from data.pose.camera import CAMERA, EYE_HEIGHT
 from data.pose.skeleton import JOINT
 
 SAMPLES = 3  # rays a pixel, each way
@@ -23,26 +23,27 @@ SHADOW_CASTERS = [
 
 
 @lru_cache
-def rays(samples=SAMPLES):
-    """Unit vectors from the camera through every sample: (3, HEIGHT * samples, WIDTH * samples)."""
-    right = ((np.arange(WIDTH * samples) + 0.5) / samples - HORIZON[0]) / FOCAL
-    down = ((np.arange(HEIGHT * samples) + 0.5) / samples - HORIZON[1]) / FOCAL
+def rays(camera=CAMERA, samples=SAMPLES):
+    """Unit vectors from the camera through every sample: (3, H * samples, W * samples)."""
+    horizon, focal = camera.horizon, camera.focal
+    right = ((np.arange(camera.width * samples) + 0.5) / samples - horizon[0]) / focal
+    down = ((np.arange(camera.height * samples) + 0.5) / samples - horizon[1]) / focal
     right, down = np.meshgrid(right, down)
     directions = np.stack([right, -down, np.ones_like(right)])
     return (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
 
 
 def shrink(samples):
-    """Average the samples of every pixel: (HEIGHT * s, WIDTH * s, C) to (HEIGHT, WIDTH, C)."""
+    """Average the samples of every pixel: (H * SAMPLES, W * SAMPLES, C) to (H, W, C)."""
     rows, columns, channels = samples.shape
-    blocks = samples.reshape(HEIGHT, rows // HEIGHT, WIDTH, columns // WIDTH, channels)
-    return blocks.mean(axis=(1, 3))
+    H, W = rows // SAMPLES, columns // SAMPLES
+    return samples.reshape(H, SAMPLES, W, SAMPLES, channels).mean(axis=(1, 3))
 
 
 @lru_cache
-def empty_studio():
-    """The picture without a person: (HEIGHT, WIDTH, 3), 0 to 255."""
-    x, y, z = _first_hit(rays())
+def empty_studio(camera=CAMERA):
+    """The picture without a person: (H, W, 3), 0 to 255."""
+    x, y, z = _first_hit(rays(camera))
     on_floor = (z < WALL)[..., None]
     return shrink(np.where(on_floor, _floor(x, z), _wall(x, y))).astype(np.float32)
 
@@ -87,22 +88,22 @@ def _box(x, y, across, height):
 
 
 @lru_cache
-def _floor_places():
+def _floor_places(camera):
     """The first row of pixels on the floor, and where (x, z) it and those below lie: (2, …)."""
-    x, _, z = _first_hit(rays(1))
+    x, _, z = _first_hit(rays(camera, 1))
     first = int(np.argmax(z[:, 0] < WALL))
     return first, np.stack([x[first:], z[first:]])
 
 
-def studio_with_shadow(joints):
-    """The studio with the soft shadow of a person at joints (J, 3): (HEIGHT, WIDTH, 3)."""
-    first, (x, z) = _floor_places()
+def studio_with_shadow(joints, camera=CAMERA):
+    """The studio with the soft shadow of a person at joints (J, 3): (H, W, 3)."""
+    first, (x, z) = _floor_places(camera)
     casters = joints[SHADOW_CASTERS].astype(np.float32)
     height = np.maximum(casters[:, 1], 0)
     fall_x, _, fall_z = (casters - LIGHT * (height / LIGHT[1])[:, None]).T
     width = 0.11 + 0.10 * height  # a higher part throws a softer shadow
     away = (x[..., None] - fall_x) ** 2 + (z[..., None] - fall_z) ** 2
     darkness = (np.exp(-away / width**2) * (0.09 / width / (1 + height))).sum(axis=-1)
-    picture = empty_studio().copy()
+    picture = empty_studio(camera).copy()
     picture[first:] *= (0.45 + 0.55 * np.exp(-darkness))[..., None]
     return picture
