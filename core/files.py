@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.errors import why
+from core.errors import UserError, why
 
 try:
     import fcntl
@@ -57,6 +57,12 @@ def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def check_new(out: Path) -> None:
+    """Raise UserError where `out` is a file, or a folder with something in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: exists already; remove it, or name another folder")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ import numpy as np
 
 from data.pose.camera import CAMERA, EYE_HEIGHT
 from data.pose.skeleton import JOINT, JOINTS, SIDES
-from demo.clothes import FRAMES, MATERIALS, Surface, colors
+from demo.clothes import FRAMES, MATERIALS, Outfit, Surface, colors
+from demo.rooms import STUDIO, Room
 from demo.scene import SAMPLES, rays, shrink, studio_with_shadow
 
 LANDMARKS = ("crown", "chin", "throat", "chest_right", "chest_left", "belly")
@@ -54,17 +55,30 @@ PART_MATERIALS = np.array([MATERIALS.index(part.material) for part in PARTS])
 PART_FRAMES = np.array([FRAMES.index(part.frame) for part in PARTS])
 
 
-def draw_person(joints, camera=CAMERA):
-    """The picture of a person at joints (J, 3) in the studio: (H, W, 3), 0 to 255."""
-    studio = studio_with_shadow(joints, camera)
+class Look(NamedTuple):
+    """Who is filmed, and where."""
+
+    outfit: Outfit = Outfit()
+    room: Room = STUDIO
+    girth: float = 1.0  # times the radii of the parts
+
+
+USUAL = Look()
+
+
+def draw_person(joints, camera=CAMERA, look=USUAL):
+    """The picture of a person at joints (J, 3) in a room: (H, W, 3), 0 to 255."""
+    studio = studio_with_shadow(joints, camera, look.room)
     points = _with_landmarks(joints).astype(np.float32) - np.array([0, EYE_HEIGHT, 0], np.float32)
-    distance, part = _trace(points[ENDS], camera)
+    radii = look.girth * RADII
+    distance, part = _trace(points[ENDS], radii, camera)
     seen = part >= 0
     if not seen.any():
         return studio
 
     samples = np.zeros((*seen.shape, 4), np.float32)  # color times coverage, coverage
-    samples[seen, :3] = colors(_surface(points, distance[seen] * rays(camera)[:, seen], part[seen]))
+    surface = _surface(points, radii, distance[seen] * rays(camera)[:, seen], part[seen])
+    samples[seen, :3] = colors(surface, look.outfit)
     samples[seen, 3] = 1
     pixels = shrink(samples)
     return pixels[..., :3] + (1 - pixels[..., 3:]) * studio
@@ -84,16 +98,17 @@ def _with_landmarks(joints):
     return np.concatenate([joints, landmarks])
 
 
-def _trace(cones, camera):
+def _trace(cones, cone_radii, camera):
     """Trace a ray through every sample.
 
-    cones: (parts, 2, 3), the ends of every part. Returns the distance to the nearest surface and
-    the number of its part, -1 where there is none; both (H * SAMPLES, W * SAMPLES).
+    cones: (parts, 2, 3), the ends of every part; cone_radii: (parts, 2). Returns the distance to
+    the nearest surface and the number of its part, -1 where there is none; both
+    (H * SAMPLES, W * SAMPLES).
     """
     directions = rays(camera)
     distance = np.full(directions.shape[1:], np.inf, np.float32)
     nearest = np.full(directions.shape[1:], -1, np.int8)
-    for index, (ends, radii) in enumerate(zip(cones, RADII, strict=True)):
+    for index, (ends, radii) in enumerate(zip(cones, cone_radii, strict=True)):
         window = _window(ends, radii, camera)
         hit = _hit_round_cone(directions[(slice(None), *window)], *ends, *radii)
         nearer = hit < distance[window]
@@ -159,17 +174,18 @@ def _dot(planes, vector):
     return planes[0] * vector[0] + planes[1] * vector[1] + planes[2] * vector[2]
 
 
-def _surface(points, place, part):
+def _surface(points, radii, place, part):
     """What the clothes need to know of the visible samples.
 
-    points: all points of the body; place: (3, N) of the samples; part: (N,) their parts.
+    points: all points of the body; radii: (parts, 2); place: (3, N) of the samples; part: (N,)
+    their parts.
     """
     start, end = points[ENDS[:, 0]], points[ENDS[:, 1]]
     axis = end - start
-    taper = RADII[:, 0] - RADII[:, 1]
+    taper = radii[:, 0] - radii[:, 1]
     flank = (axis * axis).sum(axis=1) - taper * taper
     from_start = place - start[part].T
-    along = ((from_start * axis[part].T).sum(axis=0) - (taper * RADII[:, 0])[part]) / flank[part]
+    along = ((from_start * axis[part].T).sum(axis=0) - (taper * radii[:, 0])[part]) / flank[part]
     along = np.clip(along, 0, 1)
     normal = from_start - along * axis[part].T
     normal /= np.sqrt((normal * normal).sum(axis=0))

@@ -1,4 +1,4 @@
-"""The fixed studio before the camera: light, wall, floor and the shadow on it."""
+"""The room before the camera: its light, and the shadow on its floor."""
 
 from functools import lru_cache
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from data.pose.camera import CAMERA, EYE_HEIGHT
 from data.pose.skeleton import JOINT
+from demo.rooms import STUDIO
 
 SAMPLES = 3  # rays a pixel, each way
 WALL = 7.4  # meters from the camera
@@ -41,11 +42,11 @@ def shrink(samples):
 
 
 @lru_cache
-def empty_studio(camera=CAMERA):
+def empty_studio(camera=CAMERA, room=STUDIO):
     """The picture without a person: (H, W, 3), 0 to 255."""
     x, y, z = _first_hit(rays(camera))
     on_floor = (z < WALL)[..., None]
-    return shrink(np.where(on_floor, _floor(x, z), _wall(x, y))).astype(np.float32)
+    return shrink(np.where(on_floor, room.floor(x, z), room.wall(x, y))).astype(np.float32)
 
 
 def _first_hit(directions):
@@ -53,38 +54,6 @@ def _first_hit(directions):
     x, y, _ = directions / directions[2]  # at one meter from the camera
     z = EYE_HEIGHT / np.maximum(-y, EYE_HEIGHT / WALL)
     return np.stack([x * z, EYE_HEIGHT + y * z, z])
-
-
-def _wall(x, y):
-    """Colors at places of the wall, meters: (..., 3)."""
-    color = np.full((*x.shape, 3), (196.0, 194.0, 186.0))
-    seam = np.abs((x + 0.4) % 1.8 - 0.9) < 0.025
-    color[seam] *= 0.86
-    color[_box(x, y, (2.35, 3.25), (0.0, 2.05))] = (150, 176, 190)  # door
-    color[_box(x, y, (2.45, 3.15), (0.1, 1.95))] = (172, 196, 206)
-    color[_box(x, y, (-2.75, -1.75), (1.25, 2.15))] = (96, 92, 88)  # picture in its frame
-    color[_box(x, y, (-2.67, -1.83), (1.33, 2.07))] = (232, 214, 160)
-    color[_box(x, y, (-2.67, -1.83), (1.33, 1.60))] = (108, 150, 120)
-    color[np.hypot(x + 2.05, y - 1.84) < 0.12] = (222, 110, 70)
-    color[_box(x, y, (0.45, 0.60), (0.35, 0.50))] = (236, 236, 232)  # socket
-    color[y < 0.14] = (120, 104, 92)  # skirting board
-    lamps = sum(np.exp(-(((x - lamp) / 0.9) ** 2) - ((2.75 - y) / 0.75) ** 2) for lamp in (-2, 0.9))
-    side_light = 1.04 - 0.045 * x - 0.10 * (1 - np.clip(y / 1.6, 0, 1))
-    return np.clip(color * (side_light * 0.93 + 0.30 * lamps)[..., None], 0, 255)
-
-
-def _floor(x, z):
-    """Colors at places of the floor, meters: (..., 3)."""
-    color = np.full((*x.shape, 3), (178.0, 158.0, 132.0))
-    plank = np.floor(x / 0.45)
-    color *= (1 + 0.05 * np.sin(plank * 12.9))[..., None]  # every plank its own shade
-    color[np.abs(x / 0.45 - plank - 0.5) > 0.47] *= 0.88
-    gloss = np.exp(-(((x + 1.2) / 1.6) ** 2)) * np.clip((z - 3.0) / 4.4, 0, 1)
-    return np.clip(color * (0.92 - 0.03 * x + 0.16 * gloss)[..., None], 0, 255)
-
-
-def _box(x, y, across, height):
-    return (x >= across[0]) & (x < across[1]) & (y >= height[0]) & (y < height[1])
 
 
 @lru_cache
@@ -95,7 +64,7 @@ def _floor_places(camera):
     return first, np.stack([x[first:], z[first:]])
 
 
-def studio_with_shadow(joints, camera=CAMERA):
+def studio_with_shadow(joints, camera=CAMERA, room=STUDIO):
     """The studio with the soft shadow of a person at joints (J, 3): (H, W, 3)."""
     first, (x, z) = _floor_places(camera)
     casters = joints[SHADOW_CASTERS].astype(np.float32)
@@ -104,6 +73,6 @@ def studio_with_shadow(joints, camera=CAMERA):
     width = 0.11 + 0.10 * height  # a higher part throws a softer shadow
     away = (x[..., None] - fall_x) ** 2 + (z[..., None] - fall_z) ** 2
     darkness = (np.exp(-away / width**2) * (0.09 / width / (1 + height))).sum(axis=-1)
-    picture = empty_studio(camera).copy()
+    picture = empty_studio(camera, room).copy()
     picture[first:] *= (0.45 + 0.55 * np.exp(-darkness))[..., None]
     return picture

@@ -14,7 +14,7 @@ ALL_LIMBS = (*LIMBS, NOSE_LIMB, *(limb for side in SIDES for limb in FACE_LIMBS[
 
 def draw_pose(joints, camera=CAMERA):
     """Render joints (J, 3) as a pose image of the camera's size; from behind, without the face."""
-    limbs = (*LIMBS, *_face_seen(joints))
+    limbs = (*LIMBS, *face_seen(joints))
     return draw_places(camera.project(joints), camera.width, camera.height, limbs)
 
 
@@ -35,7 +35,7 @@ def draw_places(places, width, height, limbs=ALL_LIMBS):
     return image.reduce(SCALE)
 
 
-def _face_seen(joints):
+def face_seen(joints):
     """The limbs of the face that are turned towards the camera."""
     ears = {side: joints[JOINT[f"ear_{side}"]] for side in SIDES}
     center = (ears["right"] + ears["left"]) / 2

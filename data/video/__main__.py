@@ -12,20 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError, exit_on_user_error
-from core.files import whole_folder
+from core.files import check_new, whole_folder
 from data.estimates import table
+from data.estimates.flags import add_pose_flags
 from data.layout import JOINTS_FILE
 from data.pose.picture import draw_places
 from data.video.film import open_film
 from data.video.material import Material
 from data.video.splits import split_stretches
-from settings.flag_types import count, natural, non_negative, picture_size, probability
+from settings.flag_types import non_negative, picture_size
 
 
 @exit_on_user_error
 def main() -> None:
     args = read_flags()
-    check_empty(args.out)
+    check_new(args.out)
     films = [open_film(path) for path in args.video]
     with whole_folder(args.out) as partial:
         frames = partial / "frames"
@@ -35,12 +36,6 @@ def main() -> None:
             material.add(film, poses, frames, args)
         said = write_splits(partial, frames, material, films[0].rate, args)
     print("\n".join([*material.report, f"{args.out}: {said}"]))
-
-
-def check_empty(out: Path) -> None:
-    """Raise UserError where there is something in the folder to write, or it is a file."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: exists already; remove it, or name another folder")
 
 
 def write_splits(
@@ -123,17 +118,7 @@ def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add("--val", type=non_negative, default=10.0, metavar="SECONDS", help="to validate on")
     add("--test", type=non_negative, default=20.0, metavar="SECONDS", help="to test on, at the end")
-    add = parser.add_argument_group("poses").add_argument
-    add("--person", type=count, metavar="N", help="follow the N-th from the left, not the largest")
-    add("--confidence", type=probability, default=0.2, help="leave less sure joints out")
-    add("--fill", type=natural, default=5, metavar="FRAMES", help="longest gap to interpolate")
-    add("--keep_sides", action="store_true", help="do not swap back sides that were swapped")
-    add(
-        "--pose_size",
-        type=picture_size,
-        metavar="HEIGHTxWIDTH",
-        help="of the pictures that the estimator was given, where they were not the video's",
-    )
+    add_pose_flags(parser)
     args = parser.parse_args(argv)
     if len(args.poses) != len(args.video):
         raise UserError(
