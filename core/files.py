@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.errors import why
+from core.errors import UserError, why
 
 try:
     import fcntl
@@ -57,6 +57,30 @@ def atomic_write(path: Path, *, keep: int = 0) -> Iterator[BinaryIO]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def check_new(out: Path) -> None:
+    """Raise UserError where `out` is a file, or a folder with something in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: exists already; remove it, or name another folder")
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `path` when the block ends; nothing where it raises.
+
+    `path` must be no folder yet, or an empty one.
+    """
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():  # empty: Windows does not rename onto it
+            path.rmdir()
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO, int | None]:

@@ -7,6 +7,7 @@ from core.errors import UserError
 from data.store.remote import RemotePath
 
 DANCE, ROBOT = "cvae", "svg"  # the --model that each kind of data is for
+JOINTS_FILE = "joints.csv"  # beside the pose images of a split, where their joints are known
 ENTRIES = 200  # of a folder that are looked at
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.pose.camera import HEIGHT, WIDTH, project
+from data.pose.camera import CAMERA, HEIGHT, WIDTH, project
 from data.pose.moves import COLUMN, GESTURES
 from data.pose.skeleton import JOINTS, SIDES, joints_of
 from demo.dance import give_first_frames, jobs_of, render_all, train_cuts
@@ -165,7 +165,7 @@ def _jobs(joints, image_folder, pose_folder, lost=None):
     """Return the frames to render, without the limbs that reach out of the picture."""
     lost = lost or [set()] * len(joints)
     missed = [names | outside(place) for names, place in zip(lost, joints, strict=True)]
-    return jobs_of(joints, image_folder, pose_folder, missed)
+    return jobs_of(joints, CAMERA, image_folder, pose_folder, missed)
 
 
 def _parser():

@@ -11,11 +11,30 @@ from demo.scene import LIGHT
 
 FRAMES = ("head", "chest", "hips")  # origins: between the ears, the neck, the mid-hip
 
-SKIN, HAIR, EYE, LIP = (222, 164, 132), (44, 28, 22), (30, 24, 24), (168, 84, 80)
-SHIRT, STRIPE, PLACKET, COLLAR = (168, 30, 44), (34, 36, 78), (238, 228, 206), (120, 18, 32)
-EMBLEM = (246, 196, 64)
-TROUSERS, SEAM, BELT = (30, 36, 52), (232, 190, 96), (70, 44, 28)
-SHOE, TOE_CAP = (40, 26, 24), (226, 222, 214)
+Color = tuple[int, int, int]
+
+
+class Outfit(NamedTuple):
+    """The colors of a person."""
+
+    skin: Color = (222, 164, 132)
+    hair: Color = (44, 28, 22)
+    eye: Color = (30, 24, 24)
+    lip: Color = (168, 84, 80)
+    shirt: Color = (168, 30, 44)
+    stripe: Color = (34, 36, 78)
+    placket: Color = (238, 228, 206)
+    collar: Color = (120, 18, 32)
+    emblem: Color = (246, 196, 64)
+    trousers: Color = (30, 36, 52)
+    crease: Color = (52, 60, 82)
+    seam: Color = (232, 190, 96)
+    belt: Color = (70, 44, 28)
+    shoe: Color = (40, 26, 24)
+    toe_cap: Color = (226, 222, 214)
+
+
+USUAL = Outfit()
 
 
 class Surface(NamedTuple):
@@ -28,14 +47,17 @@ class Surface(NamedTuple):
     body_place: np.ndarray  # (3, N) body axes
 
 
-def colors(surface):
+def colors(surface, outfit=USUAL):
     """Lit colors (N, 3), 0 to 255."""
     color = np.empty((len(surface.along), 3), np.float32)
     for material, paint in enumerate(PAINTS.values()):
         mine = surface.material == material
         if mine.any():
             color[mine] = paint(
-                surface.along[mine], surface.body_normal[:, mine], surface.body_place[:, mine]
+                outfit,
+                surface.along[mine],
+                surface.body_normal[:, mine],
+                surface.body_place[:, mine],
             )
     return np.clip(color * _brightness(surface.normal)[:, None], 0, 255)
 
@@ -55,16 +77,18 @@ def _paint(base, *layers):
     return color
 
 
-def _head(along, normal, place):
+def _head(wears, along, normal, place):
     left, up, forward = place
     hair = (normal[2] < 0.20 - 0.25 * (up < -0.02)) | (normal[1] > 0.46)
     eyes = (np.abs(np.abs(left) - 0.040) < 0.020) & (np.abs(up - 0.012) < 0.014)
     mouth = (np.abs(left) < 0.035) & (np.abs(up + 0.075) < 0.010)
     front = forward > 0
-    return _paint(SKIN, (hair, HAIR), (eyes & front, EYE), (mouth & front, LIP))
+    return _paint(
+        wears.skin, (hair, wears.hair), (eyes & front, wears.eye), (mouth & front, wears.lip)
+    )
 
 
-def _shirt(along, normal, place):
+def _shirt(wears, along, normal, place):
     left, up, _ = place
     stripe = (up / 0.19) % 1 < 0.45
     front = normal[2] > 0
@@ -72,35 +96,39 @@ def _shirt(along, normal, place):
     button = placket & ((up / 0.095) % 1 < 0.2)
     emblem = ~front & (np.hypot(left, up + 0.17) < 0.095)  # on the back
     return _paint(
-        SHIRT,
-        (stripe, STRIPE),
-        (placket, PLACKET),
-        (button, STRIPE),
-        (emblem, EMBLEM),
-        (up > 0.03, COLLAR),
+        wears.shirt,
+        (stripe, wears.stripe),
+        (placket, wears.placket),
+        (button, wears.stripe),
+        (emblem, wears.emblem),
+        (up > 0.03, wears.collar),
     )
 
 
-def _sleeve(along, normal, place):
-    return _paint(SHIRT, ((along / 0.62) % 1 > 0.55, STRIPE))
+def _sleeve(wears, along, normal, place):
+    return _paint(wears.shirt, ((along / 0.62) % 1 > 0.55, wears.stripe))
 
 
-def _cuff(along, normal, place):
-    return _paint(SHIRT, ((along > 0.25) & (along < 0.60), STRIPE), (along > 0.86, PLACKET))
+def _cuff(wears, along, normal, place):
+    return _paint(
+        wears.shirt, ((along > 0.25) & (along < 0.60), wears.stripe), (along > 0.86, wears.placket)
+    )
 
 
-def _trousers(along, normal, place):
+def _trousers(wears, along, normal, place):
     stripe = np.abs(normal[0]) > 0.93
     crease = (normal[2] > 0.97) & (place[1] < -0.1)
-    return _paint(TROUSERS, (crease, (52, 60, 82)), (stripe, SEAM), (place[1] > 0.085, BELT))
+    return _paint(
+        wears.trousers, (crease, wears.crease), (stripe, wears.seam), (place[1] > 0.085, wears.belt)
+    )
 
 
-def _shoe(along, normal, place):
-    return _paint(SHOE, (along > 0.72, TOE_CAP), (normal[1] < -0.45, TOE_CAP))
+def _shoe(wears, along, normal, place):
+    return _paint(wears.shoe, (along > 0.72, wears.toe_cap), (normal[1] < -0.45, wears.toe_cap))
 
 
-def _skin(along, normal, place):
-    return np.tile(np.array(SKIN, np.float32), (len(along), 1))
+def _skin(wears, along, normal, place):
+    return np.tile(np.array(wears.skin, np.float32), (len(along), 1))
 
 
 PAINTS = {

@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data.pose.camera import CAMERA, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
 from demo.dataset import check_counts, in_processes, make_as_asked, make_whole
 from demo.figure import draw_person
 from demo.motion import dance
+from settings.flag_types import picture_size
 
 VERSION = 1  # of the pictures: raise it when the same arguments make another set
 SPLITS = ("train", "val", "test")  # the order is part of the seed
@@ -31,10 +33,12 @@ def make_dataset(
     sequence_length=630,
     num_workers=0,
     progress=False,
+    size=(CAMERA.height, CAMERA.width),
 ):
     """Make a data set in the folder `out`, all of it or nothing.
 
-    The pictures depend on `seed` alone, never on `num_workers` (0 or 1: no process pool). Returns
+    The pictures of a size (height, width) depend on `seed` alone, never on `num_workers` (0 or 1:
+    no process pool). Returns
     False, with nothing made, where `out` already holds the same set. Raises Refusal where it
     holds anything else, or for a number out of range.
     """
@@ -47,17 +51,21 @@ def make_dataset(
         "val_frames": val_frames,
     }
     check_counts(arguments | {"num_workers": num_workers})
+    camera = Camera(*size)
+    if camera != CAMERA:  # sets made before there was a choice say nothing of their size
+        arguments["size"] = list(size)
 
     def render(folder):
-        render_all(_plan(folder, arguments), num_workers, progress)
+        render_all(_plan(folder, arguments, camera), num_workers, progress)
         give_first_frames(folder)
 
     return make_whole(out, arguments, render)
 
 
-def recording(seed, split, index, frames):
+def recording(seed, split, index, frames, camera=CAMERA):
     """Joints (frames, J, 3) of one recording; each has its own stream of chance."""
-    return joints_of(dance(np.random.default_rng([seed, SPLITS.index(split), index]), frames))
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    return joints_of(dance(rng, frames, camera))
 
 
 def train_cuts(train_frames):
@@ -66,29 +74,31 @@ def train_cuts(train_frames):
     return sorted(cut for cut in cuts if 0 < cut < train_frames)
 
 
-def _plan(root, arguments):
-    """Make the folders; returns (joints of a frame, its image file, its pose file) for each."""
+def _plan(root, arguments, camera):
+    """Make the folders; returns (joints of a frame, camera, image file, pose file) for each."""
     seed = arguments["seed"]
     cuts = train_cuts(arguments["train_frames"])
     bounds = [0, *cuts, arguments["train_frames"]]
     train = [
-        recording(seed, "train", index, end - start)
+        recording(seed, "train", index, end - start, camera)
         for index, (start, end) in enumerate(pairwise(bounds))
     ]
-    jobs = jobs_of(np.concatenate(train), root / "train/train_img", root / "train/train_label")
+    folders = root / "train/train_img", root / "train/train_label"
+    jobs = jobs_of(np.concatenate(train), camera, *folders)
     (root / "train/cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts))
 
-    val = recording(seed, "val", 0, arguments["val_frames"])
-    jobs += jobs_of(val, root / "val/val_img", root / "val/val_label")
+    val = recording(seed, "val", 0, arguments["val_frames"], camera)
+    jobs += jobs_of(val, camera, root / "val/val_img", root / "val/val_label")
 
     for index in range(arguments["test_sequences"]):
-        test = recording(seed, "test", index, arguments["sequence_length"])
-        jobs += jobs_of(test, root / f"test/test_gt/{index}", root / f"test/test_label/{index}")
+        test = recording(seed, "test", index, arguments["sequence_length"], camera)
+        folders = root / f"test/test_gt/{index}", root / f"test/test_label/{index}"
+        jobs += jobs_of(test, camera, *folders)
     return jobs
 
 
-def jobs_of(joints, image_folder, pose_folder, lost=None):
-    """Make two folders; return (joints, lost joints, image file, pose file) of every frame.
+def jobs_of(joints, camera, image_folder, pose_folder, lost=None):
+    """Make two folders; return (joints, camera, lost joints, two files) of every frame.
 
     joints: (frames, J, 3); lost: for every frame the names of those that its pose image lacks.
     """
@@ -96,7 +106,7 @@ def jobs_of(joints, image_folder, pose_folder, lost=None):
     pose_folder.mkdir(parents=True)
     lost = lost or [()] * len(joints)
     return [
-        (place, names, image_folder / f"{number}.png", pose_folder / f"{number}.png")
+        (place, camera, names, image_folder / f"{number}.png", pose_folder / f"{number}.png")
         for number, (place, names) in enumerate(zip(joints, lost, strict=True))
     ]
 
@@ -110,10 +120,10 @@ def render_all(jobs, num_workers, progress):
 
 def _render_chunk(jobs):
     """Render and save some frames; returns how many."""
-    for joints, lost, image_file, pose_file in jobs:
-        picture = Image.fromarray(np.rint(draw_person(joints)).clip(0, 255).astype(np.uint8))
-        picture.save(image_file, compress_level=1)
-        draw_pose(joints, lost).save(pose_file, compress_level=1)
+    for joints, camera, lost, image_file, pose_file in jobs:
+        pixels = np.rint(draw_person(joints, camera)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(image_file, compress_level=1)
+        draw_pose(joints, camera, lost).save(pose_file, compress_level=1)
     return len(jobs)
 
 
@@ -132,6 +142,13 @@ def _parser():
     parser.add_argument("--train_frames", type=int, default=2890, help="frames to train on")
     parser.add_argument("--test_sequences", type=int, default=5, help="sequences to predict")
     parser.add_argument("--sequence_length", type=int, default=630, help="frames of val and test")
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        default=(CAMERA.height, CAMERA.width),
+        metavar="HxW",
+        help="height and width in pixels (64x128)",
+    )
     workers = min(16, os.cpu_count() or 1)
     parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser

@@ -1,13 +1,13 @@
 """What every demo data set shares: all of it or nothing, made by several processes, by command."""
 
 import json
-import os
-import shutil
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+
+from core.files import whole_folder
 
 
 class Refusal(ValueError):
@@ -31,15 +31,9 @@ def make_whole(out, arguments, render):
     out = Path(out).absolute()
     if _already_made(out, arguments):
         return False
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with whole_folder(out) as partial:
         render(partial)
         (partial / "demo.json").write_text(json.dumps(arguments, indent=2) + "\n")
-        if out.exists():  # empty: Windows does not rename onto it
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return True
 
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.pose.camera import EYE_HEIGHT, FOCAL, HEIGHT, HORIZON, WIDTH
+from data.pose.camera import CAMERA, EYE_HEIGHT
 from data.pose.skeleton import JOINT, JOINTS, SIDES
-from demo.clothes import FRAMES, MATERIALS, Surface, colors
+from demo.clothes import FRAMES, MATERIALS, Outfit, Surface, colors
+from demo.rooms import STUDIO, Room
 from demo.scene import SAMPLES, rays, shrink, studio_with_shadow
 
 LANDMARKS = ("crown", "chin", "throat", "chest_right", "chest_left", "belly")
@@ -54,17 +55,30 @@ PART_MATERIALS = np.array([MATERIALS.index(part.material) for part in PARTS])
 PART_FRAMES = np.array([FRAMES.index(part.frame) for part in PARTS])
 
 
-def draw_person(joints):
-    """The picture of a person at joints (J, 3) in the studio: (HEIGHT, WIDTH, 3), 0 to 255."""
-    studio = studio_with_shadow(joints)
+class Look(NamedTuple):
+    """Who is filmed, and where."""
+
+    outfit: Outfit = Outfit()
+    room: Room = STUDIO
+    girth: float = 1.0  # times the radii of the parts
+
+
+USUAL = Look()
+
+
+def draw_person(joints, camera=CAMERA, look=USUAL):
+    """The picture of a person at joints (J, 3) in a room: (H, W, 3), 0 to 255."""
+    studio = studio_with_shadow(joints, camera, look.room)
     points = _with_landmarks(joints).astype(np.float32) - np.array([0, EYE_HEIGHT, 0], np.float32)
-    distance, part = _trace(points[ENDS])
+    radii = look.girth * RADII
+    distance, part = _trace(points[ENDS], radii, camera)
     seen = part >= 0
     if not seen.any():
         return studio
 
     samples = np.zeros((*seen.shape, 4), np.float32)  # color times coverage, coverage
-    samples[seen, :3] = colors(_surface(points, distance[seen] * rays()[:, seen], part[seen]))
+    surface = _surface(points, radii, distance[seen] * rays(camera)[:, seen], part[seen])
+    samples[seen, :3] = colors(surface, look.outfit)
     samples[seen, 3] = 1
     pixels = shrink(samples)
     return pixels[..., :3] + (1 - pixels[..., 3:]) * studio
@@ -84,35 +98,37 @@ def _with_landmarks(joints):
     return np.concatenate([joints, landmarks])
 
 
-def _trace(cones):
+def _trace(cones, cone_radii, camera):
     """Trace a ray through every sample.
 
-    cones: (parts, 2, 3), the ends of every part. Returns the distance to the nearest surface and
-    the number of its part, -1 where there is none; both (HEIGHT * SAMPLES, WIDTH * SAMPLES).
+    cones: (parts, 2, 3), the ends of every part; cone_radii: (parts, 2). Returns the distance to
+    the nearest surface and the number of its part, -1 where there is none; both
+    (H * SAMPLES, W * SAMPLES).
     """
-    distance = np.full(rays().shape[1:], np.inf, np.float32)
-    nearest = np.full(rays().shape[1:], -1, np.int8)
-    for index, (ends, radii) in enumerate(zip(cones, RADII, strict=True)):
-        window = _window(ends, radii)
-        hit = _hit_round_cone(rays()[(slice(None), *window)], *ends, *radii)
+    directions = rays(camera)
+    distance = np.full(directions.shape[1:], np.inf, np.float32)
+    nearest = np.full(directions.shape[1:], -1, np.int8)
+    for index, (ends, radii) in enumerate(zip(cones, cone_radii, strict=True)):
+        window = _window(ends, radii, camera)
+        hit = _hit_round_cone(directions[(slice(None), *window)], *ends, *radii)
         nearer = hit < distance[window]
         distance[window][nearer] = hit[nearer]
         nearest[window][nearer] = index
     return distance, nearest
 
 
-def _window(ends, radii):
+def _window(ends, radii, camera):
     """Rows and columns of samples, as two slices, that a cone can fall on."""
-    scale = SAMPLES * FOCAL / ends[:, 2]
+    scale = SAMPLES * camera.focal / ends[:, 2]
     reach = 1.15 * radii * scale + 1  # a ball looks longer away from the picture's middle
-    columns = SAMPLES * HORIZON[0] + ends[:, 0] * scale
-    rows = SAMPLES * HORIZON[1] - ends[:, 1] * scale
+    columns = SAMPLES * camera.horizon[0] + ends[:, 0] * scale
+    rows = SAMPLES * camera.horizon[1] - ends[:, 1] * scale
     return tuple(
         slice(
             int(np.clip((middle - reach).min(), 0, size * SAMPLES)),
             int(np.clip(np.ceil((middle + reach).max()), 0, size * SAMPLES)),
         )
-        for middle, size in ((rows, HEIGHT), (columns, WIDTH))
+        for middle, size in ((rows, camera.height), (columns, camera.width))
     )
 
 
@@ -158,17 +174,18 @@ def _dot(planes, vector):
     return planes[0] * vector[0] + planes[1] * vector[1] + planes[2] * vector[2]
 
 
-def _surface(points, place, part):
+def _surface(points, radii, place, part):
     """What the clothes need to know of the visible samples.
 
-    points: all points of the body; place: (3, N) of the samples; part: (N,) their parts.
+    points: all points of the body; radii: (parts, 2); place: (3, N) of the samples; part: (N,)
+    their parts.
     """
     start, end = points[ENDS[:, 0]], points[ENDS[:, 1]]
     axis = end - start
-    taper = RADII[:, 0] - RADII[:, 1]
+    taper = radii[:, 0] - radii[:, 1]
     flank = (axis * axis).sum(axis=1) - taper * taper
     from_start = place - start[part].T
-    along = ((from_start * axis[part].T).sum(axis=0) - (taper * RADII[:, 0])[part]) / flank[part]
+    along = ((from_start * axis[part].T).sum(axis=0) - (taper * radii[:, 0])[part]) / flank[part]
     along = np.clip(along, 0, 1)
     normal = from_start - along * axis[part].T
     normal /= np.sqrt((normal * normal).sum(axis=0))

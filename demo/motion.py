@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.pose.camera import edge
+from data.pose.camera import CAMERA
 from data.pose.moves import COLUMN, GESTURES, STANDING, both, gesture, rise, turn, walk
 
 SMOOTHING = 3.0  # frames, the standard deviation that rounds the corners between moves
@@ -40,12 +40,12 @@ class Repertoire(NamedTuple):
 EVERYTHING = Repertoire()
 
 
-def dance(rng, frames):
-    """A motion (frames, C), sampled by a numpy generator."""
-    return dance_of(rng, frames, EVERYTHING)[0]
+def dance(rng, frames, camera=CAMERA):
+    """A motion (frames, C) before a camera, sampled by a numpy generator."""
+    return dance_of(rng, frames, EVERYTHING, camera)[0]
 
 
-def dance_of(rng, frames, repertoire):
+def dance_of(rng, frames, repertoire, camera=CAMERA):
     """A motion (frames, C) of a repertoire, and how far each frame is into a gesture: (frames,).
 
     0: walking, turning or standing; 1: the gesture's posture is held.
@@ -61,8 +61,8 @@ def dance_of(rng, frames, repertoire):
     add(*_gesture(rng, np.array(list(start.values())), repertoire.gestures))
     while sum(map(len, moves)) < frames + 4 * SMOOTHING:
         goals = goals or list(rng.permutation(repertoire.goals))
-        add(_walk(rng, moves[-1][-1], goals.pop()))
-        if _in_view(moves[-1][-1]):  # otherwise walk back at once
+        add(_walk(rng, moves[-1][-1], goals.pop(), camera))
+        if _in_view(moves[-1][-1], camera):  # otherwise walk back at once
             add(_face(rng, moves[-1][-1]))
             add(*_gesture(rng, moves[-1][-1], repertoire.gestures))
     motion = _smooth(_with_sway(rng, np.concatenate(moves)))
@@ -100,16 +100,16 @@ def _face(rng, start):
     return turn(start, heading)
 
 
-def _walk(rng, start, kind):
+def _walk(rng, start, kind, camera):
     """Turn towards another place, of one of the kinds in GOALS, and walk there."""
     here = start[[COLUMN["x"], COLUMN["z"]]]
     there = here
     while np.linalg.norm(there - here) < SHORTEST_WALK:
-        there = _goal(rng, kind, here)
+        there = _goal(rng, kind, here, camera)
     return walk(start, there, speed=rng.uniform(0.040, 0.062))
 
 
-def _goal(rng, kind, here):
+def _goal(rng, kind, here, camera):
     """A place (x, z) to walk to from `here`; `nearest` is for repertoires of one's own."""
     if kind == "near":
         return np.array([rng.uniform(-0.8, 0.8), rng.uniform(2.3, 3.1)])
@@ -117,12 +117,12 @@ def _goal(rng, kind, here):
         return np.array([rng.uniform(-0.4, 0.4), rng.uniform(1.5, NEAR)])
     z = rng.uniform(3.7, 6.2)
     if kind == "outside":  # by the farther edge, across the picture
-        return np.array([-np.sign(here[0]) * (edge(z) + 0.45), z])
-    return np.array([rng.uniform(-0.85, 0.85) * edge(z), z])
+        return np.array([-np.sign(here[0]) * (camera.edge(z) + 0.45), z])
+    return np.array([rng.uniform(-0.85, 0.85) * camera.edge(z), z])
 
 
-def _in_view(row):
-    return abs(row[COLUMN["x"]]) < edge(row[COLUMN["z"]])
+def _in_view(row, camera):
+    return abs(row[COLUMN["x"]]) < camera.edge(row[COLUMN["z"]])
 
 
 def _with_sway(rng, motion):

@@ -32,6 +32,17 @@ frame_count = number(int, 2, 10**9)
 thread_count = number(int, 0, 256)
 
 
+def picture_size(text: str) -> tuple[int, int]:
+    """Parse `HxW`, height and width of pictures in pixels."""
+    try:
+        height, width = (frame_side(side) for side in text.split("x"))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form HxW, such as 128x256, with sides of 11 to 4096 pixels"
+        ) from None
+    return height, width
+
+
 def frame_range(text: str) -> tuple[int, int]:
     """Parse `A:B`, frame numbers from A up to but not including B."""
     try:

@@ -3,20 +3,54 @@
 World axes, in meters: x to the right of the picture, y up from the floor, z away from the camera.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-WIDTH, HEIGHT = 128, 64  # picture, pixels
-FOCAL = 2.05 * HEIGHT  # pixels
-HORIZON = (0.5 * WIDTH, 0.41 * HEIGHT)  # the pixel straight ahead of the camera
 EYE_HEIGHT = 1.1  # meters
 
 
-def project(points):
-    """World points (..., 3) to picture places (..., 2), x to the right and y down, in pixels."""
-    x, y, z = np.moveaxis(points, -1, 0)
-    return np.stack(
-        [HORIZON[0] + FOCAL * x / z, HORIZON[1] - FOCAL * (y - EYE_HEIGHT) / z], axis=-1
-    )
+@dataclass(frozen=True)
+class Camera:
+    """A camera by the size of its pictures, in pixels; its angle of view goes by their height.
+
+    So pictures of equal proportions show the same, and wider ones show more to both sides.
+    """
+
+    height: int
+    width: int
+
+    @property
+    def focal(self) -> float:
+        """The focal length in pixels."""
+        return 2.05 * self.height
+
+    @property
+    def horizon(self) -> tuple[float, float]:
+        """The pixel straight ahead: x to the right and y down."""
+        return 0.5 * self.width, 0.41 * self.height
+
+    def project(self, points):
+        """World points (..., 3) to places (..., 2), x to the right and y down, in pixels."""
+        x, y, z = np.moveaxis(points, -1, 0)
+        return np.stack(
+            [
+                self.horizon[0] + self.focal * x / z,
+                self.horizon[1] - self.focal * (y - EYE_HEIGHT) / z,
+            ],
+            axis=-1,
+        )
+
+    def edge(self, z):
+        """How far to either side the picture reaches at a distance z, in meters."""
+        return 0.5 * self.width / self.focal * z
+
+
+# The camera of the demo where nothing else is asked for; what is said in pixels is in its pixels.
+WIDTH, HEIGHT = 128, 64
+CAMERA = Camera(HEIGHT, WIDTH)
+FOCAL, HORIZON = CAMERA.focal, CAMERA.horizon
+project, edge = CAMERA.project, CAMERA.edge
 
 
 def ray(place):
@@ -26,8 +60,3 @@ def ray(place):
     """
     right, down = (np.asarray(place) - HORIZON) / FOCAL
     return np.array([0.0, EYE_HEIGHT, 0.0]), np.array([right, -down, 1.0])
-
-
-def edge(z):
-    """How far to either side the picture reaches at a distance z, in meters."""
-    return 0.5 * WIDTH / FOCAL * z

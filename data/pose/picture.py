@@ -3,33 +3,43 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.pose.camera import EYE_HEIGHT, HEIGHT, WIDTH, project
+from data.pose.camera import CAMERA, EYE_HEIGHT, HEIGHT
 from data.pose.skeleton import JOINT, SIDES
 from data.pose_colors import FACE_LIMBS, LIMBS, NOSE_LIMB
 
 SCALE = 4  # rendered larger, then averaged, for smooth lines
-LINE = 1.3  # pixels
+LINE = 1.3 / HEIGHT  # of the picture's height
+ALL_LIMBS = (*LIMBS, NOSE_LIMB, *(limb for side in SIDES for limb in FACE_LIMBS[side]))
 
 
-def draw_pose(joints, lost=()):
-    """Render joints (J, 3) as a pose image of WIDTH x HEIGHT.
+def draw_pose(joints, camera=CAMERA, lost=()):
+    """Render joints (J, 3) as a pose image of the camera's size.
 
-    A limb with both ends outside the picture is left out, and one with an end among the names
-    `lost`, as an estimator that misses a joint leaves it out; from behind, so is the face.
+    A limb with an end among the names `lost` is left out, as an estimator that misses a joint
+    leaves it out; from behind, so is the face.
     """
-    place = project(joints)
-    inside = ((place >= 0) & (place < (WIDTH, HEIGHT))).all(axis=-1)
-    image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
+    limbs = [limb for limb in (*LIMBS, *face_seen(joints)) if not {*limb[:2]} & {*lost}]
+    return draw_places(camera.project(joints), camera.width, camera.height, limbs)
+
+
+def draw_places(places, width, height, limbs=ALL_LIMBS):
+    """Render joints at places (J, 2) of a picture, in pixels, as a pose image.
+
+    A limb is left out where one of its ends is not known (NaN), or both lie outside the picture.
+    """
+    known = np.isfinite(places).all(axis=-1)
+    inside = known & ((places >= 0) & (places < (width, height))).all(axis=-1)
+    image = Image.new("RGB", (width * SCALE, height * SCALE), "white")
     draw = ImageDraw.Draw(image)
-    for start, end, color in (*LIMBS, *_face_seen(joints)):
+    for start, end, color in limbs:
         ends = [JOINT[start], JOINT[end]]
-        if inside[ends].any() and start not in lost and end not in lost:
-            line = [tuple(point) for point in place[ends] * SCALE]
-            draw.line(line, color, width=round(LINE * SCALE))
+        if known[ends].all() and inside[ends].any():
+            line = [tuple(point) for point in places[ends] * SCALE]
+            draw.line(line, color, width=round(LINE * height * SCALE))
     return image.reduce(SCALE)
 
 
-def _face_seen(joints):
+def face_seen(joints):
     """The limbs of the face that are turned towards the camera."""
     ears = {side: joints[JOINT[f"ear_{side}"]] for side in SIDES}
     center = (ears["right"] + ears["left"]) / 2

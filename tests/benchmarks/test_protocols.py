@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_frames_that_are_damaged():
 
 def pose_images(lost):
     joints, _ = sequence(0, NONE, 200)
-    drawn = [np.asarray(draw_pose(place, lost)) for place in joints[::10]]
+    drawn = [np.asarray(draw_pose(place, lost=lost)) for place in joints[::10]]
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
 
 

@@ -87,8 +87,8 @@ def test_lost_joints_come_in_stretches():
 
 def test_a_limb_without_its_joint_is_not_drawn():
     joints, _ = sequence(0, NONE, 2)
-    whole, none = (np.asarray(draw_pose(joints[0], lost)) for lost in ((), set(JOINT)))
-    arm = np.asarray(draw_pose(joints[0], {"elbow_left"}))
+    whole, none = (np.asarray(draw_pose(joints[0], lost=lost)) for lost in ((), set(JOINT)))
+    arm = np.asarray(draw_pose(joints[0], lost={"elbow_left"}))
     assert (none == 255).all()
     assert (arm >= whole).mean() > 0.99
     assert (arm != whole).any()

@@ -1,0 +1,1 @@
+"""What pose estimators write, one reader for each family: the joints of people, frame by frame."""

@@ -1,0 +1,131 @@
+"""From videos and the poses that any estimator found in them to a dance data set.
+
+    python -m data.video --video clip.mp4 --poses POSES --out ROOT
+
+Writes frames, pose images and joints in the layout of docs/data.md, all of it or nothing.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import UserError, exit_on_user_error
+from core.files import check_new, whole_folder
+from data.estimates import table
+from data.estimates.flags import add_pose_flags
+from data.layout import JOINTS_FILE
+from data.pose.picture import draw_places
+from data.video.film import open_film
+from data.video.material import Material
+from data.video.splits import split_stretches
+from settings.flag_types import non_negative, picture_size
+
+
+@exit_on_user_error
+def main() -> None:
+    args = read_flags()
+    check_new(args.out)
+    films = [open_film(path) for path in args.video]
+    with whole_folder(args.out) as partial:
+        frames = partial / "frames"
+        frames.mkdir()
+        material = Material()
+        for film, poses in zip(films, args.poses):
+            material.add(film, poses, frames, args)
+        said = write_splits(partial, frames, material, films[0].rate, args)
+    print("\n".join([*material.report, f"{args.out}: {said}"]))
+
+
+def write_splits(
+    root: Path, frames: Path, material: Material, rate: float, args: argparse.Namespace
+) -> str:
+    """Move the frames into their splits, with a pose image each; say what there is."""
+    splits = split_stretches(
+        material.stretches, round(args.val * rate), round(args.test * rate), "--val, --test"
+    )
+    for name in ("train", "val"):
+        if numbers := getattr(splits, name):
+            folders = root / name / f"{name}_img", root / name / f"{name}_label"
+            write_pairs(frames, *folders, material, dict(zip(numbers, numbers)), args.size)
+            places = {number: material.places[number] for number in numbers}
+            table.write(root / name / JOINTS_FILE, places)
+    begins = [n for n, before in zip(splits.train[1:], splits.train) if n != before + 1]
+    (root / "train" / "cuts.txt").write_text("".join(f"{number}\n" for number in begins))
+
+    for k, stretch in enumerate(splits.test):
+        folders = root / "test/test_gt" / str(k), root / "test/test_label" / str(k)
+        numbers = {number: index for index, number in enumerate(stretch)}
+        write_pairs(frames, *folders, material, numbers, args.size)
+        given = root / "test/test_img" / str(k)
+        given.mkdir(parents=True)
+        shutil.copyfile(folders[0] / "0.png", given / "0.png")
+    shutil.rmtree(frames)
+    tested = sum(map(len, splits.test))
+    return (
+        f"{len(splits.train)} frames to train on in {len(begins) + 1} recordings, "
+        f"{len(splits.val)} to validate, {tested} to test in {len(splits.test)} sequences, of "
+        f"{args.size[0]}x{args.size[1]} pixels (height x width)"
+        + (f"; {splits.dropped} left over between cuts" if splits.dropped else "")
+    )
+
+
+def write_pairs(
+    frames: Path, images: Path, labels: Path, material: Material, numbers: dict[int, int], size
+) -> None:
+    """Move frames to `images`, renumbered, and write their pose images to `labels`."""
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    for number, new in numbers.items():
+        (frames / f"{number}.png").rename(images / f"{new}.png")
+        pose = draw_places(np.asarray(material.places[number], float), size[1], size[0])
+        pose.save(labels / f"{new}.png", compress_level=1)
+
+
+def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m data.video",
+        description=__doc__.splitlines()[0],
+        epilog="Formats of poses, and what becomes of them: docs/data.md, Your own videos",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("data").add_argument
+    add("--video", type=Path, nargs="+", required=True, metavar="FILE", help="one or more videos")
+    add(
+        "--poses",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="POSES",
+        help="what an estimator found in each of them: a folder or file",
+    )
+    add("--out", type=Path, required=True, metavar="ROOT", help="dataset folder to write")
+    add = parser.add_argument_group("pictures").add_argument
+    add(
+        "--size",
+        type=picture_size,
+        default=(64, 128),
+        metavar="HEIGHTxWIDTH",
+        help="of the pictures to write (default: 64x128)",
+    )
+    add(
+        "--crop",
+        choices=["picture", "person"],
+        default="picture",
+        help="keep as much of the picture as that shape can (the default), or come as near to the "
+        "person as their movements allow",
+    )
+    add("--val", type=non_negative, default=10.0, metavar="SECONDS", help="to validate on")
+    add("--test", type=non_negative, default=20.0, metavar="SECONDS", help="to test on, at the end")
+    add_pose_flags(parser)
+    args = parser.parse_args(argv)
+    if len(args.poses) != len(args.video):
+        raise UserError(
+            f"--poses: {len(args.poses)} for {len(args.video)} videos; give one for each, in order"
+        )
+    return args
+
+
+if __name__ == "__main__":
+    main()

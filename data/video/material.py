@@ -1,0 +1,125 @@
+"""The material of a data set: frames of the films on disk, and where the person's joints are."""
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from core.errors import UserError
+from data.estimates.fitting import check_length, counted_from_0, in_picture
+from data.estimates.following import fill_gaps, follow, swap_back
+from data.estimates.reading import read_poses
+from data.video.film import Film
+from data.video.scenes import SceneChanges
+from data.video.window import Window, choose_window
+
+
+@dataclass
+class Material:
+    """Frames by number. Where a recording begins a number is left out, so that neighbors in
+    number are neighbors in time."""
+
+    places: dict[int, np.ndarray] = field(default_factory=dict)  # (J, 2), of frames with the person
+    stretches: list[list[int]] = field(default_factory=list)  # frames that follow each other
+    next_number: int = 0
+    report: list[str] = field(default_factory=list)  # a line for every film
+
+    def add(self, film: Film, path: Path, folder: Path, args: Namespace) -> None:
+        """Add a film with the poses at `path`: its frames are written into `folder`.
+
+        Raises UserError where poses and film do not belong together, or nobody is seen.
+        """
+        estimates = in_picture(read_poses(path), film.width, film.height, path, args.pose_size)
+        estimates = counted_from_0(estimates, film.announced, path)
+        followed = follow(
+            estimates, max(estimates.frames) + 1, confidence=args.confidence, person=args.person
+        )
+        if not np.isfinite(followed).any():
+            raise UserError(
+                f"--poses {path}: nobody with a confidence of {args.confidence}; lower --confidence"
+            )
+        if film.announced:  # before hours of decoding
+            check_length(estimates, film.announced, path, film.path, film.announced // 10)
+        height, width = args.size
+        shape = film.width, film.height, width, height
+        window = choose_window(followed, *shape, close=args.crop == "person")
+        begins = self._write(film, window, folder, args)
+        check_length(estimates, film.decoded, path, film.path)
+
+        total = Mended(np.zeros((0, *followed.shape[1:])))
+        for (begin, number), (end, _) in zip(begins, [*begins[1:], (film.decoded, 0)]):
+            found = mended(followed[begin : min(end, len(followed))], args)
+            total.swapped, total.filled = total.swapped + found.swapped, total.filled + found.filled
+            shown = window.places(found.places, width, height)
+            seen = np.flatnonzero(found.seen)
+            self.places |= {number + k: shown[k] for k in seen.tolist()}
+            self.stretches += [(number + part).tolist() for part in _runs(seen)]
+            for k in set(range(end - begin)) - set(seen.tolist()):
+                (folder / f"{number + k}.png").unlink()
+                total.lost += 1
+        kept = window.described(film.width, film.height)
+        self.report.append(
+            f"{film.path.name}: {film.width}x{film.height}, {film.decoded} frames, "
+            f"{film.rate:.4g} a second{_oddities(film)}, {kept}, {len(begins)} recordings; "
+            f"{estimates.format}: {total.said()}"
+        )
+
+    def _write(
+        self, film: Film, window: Window, folder: Path, args: Namespace
+    ) -> list[tuple[int, int]]:
+        """Write every frame; return where recordings begin: (frame of the film, number) each."""
+        scenes, begins = SceneChanges(), []
+        bar = tqdm(
+            film.frames(), film.path.name, film.announced or None, unit="frame", disable=None
+        )
+        for index, frame in enumerate(bar):
+            if scenes.begins(frame) or index == 0:
+                self.next_number += 1 if self.next_number else 0
+                begins.append((index, self.next_number))
+            picture = window.cut(frame, args.size[1], args.size[0])
+            picture.save(folder / f"{self.next_number}.png", compress_level=1)
+            self.next_number += 1
+        return begins
+
+
+@dataclass
+class Mended:
+    """The person in a recording, and what was done to the poses."""
+
+    places: np.ndarray  # (T, J, 2)
+    swapped: int = 0  # frames
+    filled: int = 0
+    lost: int = 0
+
+    @property
+    def seen(self) -> np.ndarray:
+        return np.isfinite(self.places[..., 0]).any(axis=1)
+
+    def said(self) -> str:
+        parts = [f"{self.lost} frames without the person left out"]
+        parts += [f"joints filled in in {self.filled}"] if self.filled else []
+        parts += [f"sides swapped back in {self.swapped}"] if self.swapped else []
+        return ", ".join(parts)
+
+
+def mended(places: np.ndarray, args: Namespace) -> Mended:
+    """Swap sides back and fill gaps in the poses (T, J, 2) of a recording."""
+    swapped = filled = 0
+    if len(places) and not args.keep_sides and np.isfinite(places).any():
+        places, swapped = swap_back(places)
+    places, filled = fill_gaps(places, args.fill)
+    return Mended(places, swapped, filled)
+
+
+def _runs(numbers: np.ndarray) -> list[np.ndarray]:
+    """Split rising numbers where one is left out."""
+    if not len(numbers):
+        return []
+    return np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+
+
+def _oddities(film: Film) -> str:
+    said = f", turned by {film.rotation % 360}°" if film.rotation % 360 else ""
+    return said + (" at a variable rate, taken frame by frame" if film.uneven else "")

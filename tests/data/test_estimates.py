@@ -1,0 +1,300 @@
+"""What estimators write is read: files written from their specifications, and single persons."""
+
+import json
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from data.estimates import openpose
+from data.estimates.fitting import check_length, counted_from_0, in_picture
+from data.estimates.following import fill_gaps, follow, swap_back
+from data.estimates.keypoints import Estimates, joint_named
+from data.estimates.reading import read_poses
+from data.estimates.table import write
+from data.pose.skeleton import JOINT, JOINTS, joints_of
+from demo.motion import dance
+from tests.support import estimators as theirs
+
+SIZE = 640, 480
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Joints (T, J, 2) of a dance, in pixels, every one at a place of its own; frame 3 is empty."""
+    motion = dance(np.random.default_rng(3), FRAMES)
+    joints = joints_of(motion)
+    places = np.stack(
+        [320 + 1000 * joints[..., 0] / joints[..., 2], 240 - 900 * joints[..., 1] / joints[..., 2]],
+        axis=-1,
+    )
+    places = np.clip(places + np.array([0, 130]), 2, np.array(SIZE) - 2)
+    places[3] = np.nan
+    return places
+
+
+def pose_file(path, library_dance):
+    """A file as `video_to_pose` writes it, by the library itself."""
+    pose_format = pytest.importorskip("pose_format")
+    header = pytest.importorskip("pose_format.pose_header")
+    body = pytest.importorskip("pose_format.numpy.pose_body")
+    names = theirs.ORDERS["MediaPipe"]
+    component = header.PoseHeaderComponent(
+        "POSE_LANDMARKS", [name.upper() for name in names], [], [], "XYZC"
+    )
+    size = header.PoseHeaderDimensions(*SIZE, 1000)
+    values = np.stack([theirs.keypoints(places, "MediaPipe") for places in library_dance])
+    places = np.concatenate([values[..., :2], np.zeros((*values.shape[:2], 1))], axis=-1)
+    poses = body.NumPyPoseBody(30, places[:, None], values[:, None, :, 2])
+    with path.open("wb") as file:
+        pose_format.Pose(header.PoseHeader(0.2, size, [component]), poses).write(file)
+
+
+def write_as(name, folder, places):
+    """Write a dance as a format has it; return where, and the joints that the format has."""
+    kind, _, order = name.partition(" ")
+    path = folder / f"{kind}.json"
+    if kind == "openpose":
+        return theirs.write_openpose(folder / "poses", places, order), theirs.joints_in(order)
+    if name == "pose-format":
+        pose_file(folder / "clip.pose", places)
+        return folder / "clip.pose", theirs.joints_in("MediaPipe")
+    if kind.endswith("csv"):
+        text = theirs.mediapipe_csv(places, SIZE) if order else theirs.plain_csv(places)
+        (path := folder / "poses.csv").write_text(text)
+        return path, theirs.joints_in("MediaPipe") if order else list(JOINTS)
+    content = {
+        "coco": lambda: theirs.coco_results(places, order),
+        "annotations": lambda: theirs.coco_annotations(places),
+        "mmpose": lambda: theirs.mmpose(places, order),
+        "mmpose-demo": lambda: theirs.mmpose_demo(places),
+        "ultralytics": lambda: theirs.ultralytics(places),
+        "mediapipe": lambda: theirs.mediapipe(places, SIZE),
+    }[kind]()
+    path.write_text(json.dumps(content))
+    return path, theirs.joints_in({"mediapipe": "MediaPipe"}.get(kind, order or "COCO"))
+
+
+FORMATS = [
+    *("openpose BODY_25", "openpose COCO-18", "openpose BODY_23", "coco COCO", "coco Halpe-26"),
+    *("coco WholeBody", "annotations", "mmpose COCO", "mmpose Halpe-26", "mmpose-demo"),
+    *("ultralytics", "mediapipe", "csv", "csv mediapipe", "pose-format"),
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_joints_come_back_within_half_a_pixel(name, truth, tmp_path):
+    path, joints = write_as(name, tmp_path, truth)
+    estimates = in_picture(read_poses(path), *SIZE, path, None)
+    found = follow(estimates, FRAMES)
+    known = [JOINT[joint] for joint in joints]
+    off = np.abs(found[:, known] - truth[:, known])
+    assert np.nanmax(off) < 0.5
+    assert np.isnan(found[3]).all()
+    # Neck and mid-hip are made where the format lacks them, and nothing else is.
+    others = set(range(len(JOINTS))) - set(known) - {JOINT["neck"], JOINT["mid_hip"]}
+    assert np.isnan(found[:, sorted(others)]).all()
+    middle = truth[0, [JOINT["hip_right"], JOINT["hip_left"]]].mean(axis=0)
+    if "mid_hip" not in joints:
+        assert np.allclose(found[0, JOINT["mid_hip"]], middle, atol=0.5)
+
+
+def test_which_eye_is_which():
+    """The orders differ in what comes first: people's right in OpenPose, their left in COCO."""
+    assert theirs.ORDERS["BODY_25"].index("REye") < theirs.ORDERS["BODY_25"].index("LEye")
+    assert theirs.ORDERS["COCO"].index("left_eye") < theirs.ORDERS["COCO"].index("right_eye")
+    # Everybody Dance Now's 23 points keep eye and ear of a side together.
+    assert theirs.ORDERS["BODY_23"][19:] == ["REye", "REar", "LEye", "LEar"]
+
+
+def one_frame(folder, values):
+    path = folder / "clip_0_keypoints.json"
+    person = {"pose_keypoints_2d": np.asarray(values, float).reshape(-1).tolist()}
+    path.write_text(json.dumps({"people": [person]}))
+    return folder
+
+
+@pytest.mark.parametrize("missing", [(0, 0, 0), (0, 0, 0.7), (-1, -1, 0.7), (-1, -1, -1)])
+def test_a_joint_that_was_not_found_is_not_drawn(missing, truth, tmp_path):
+    values = theirs.keypoints(truth[0], "BODY_25")
+    values[theirs.ORDERS["BODY_25"].index("LWrist")] = missing
+    (person,) = read_poses(one_frame(tmp_path, values)).frames[0]
+    assert np.isnan(person.places[JOINT["wrist_left"]]).all()
+    assert np.isfinite(person.places[JOINT["wrist_right"]]).all()
+    assert person.places[person.found].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1 / np.array(SIZE), 0), (2 / np.array(SIZE), -1)], ids=["0..1", "-1..1"]
+)
+def test_normalized_openpose(scale, shift, truth, tmp_path):
+    folder = theirs.write_openpose(tmp_path / "poses", truth * scale + shift)
+    estimates = in_picture(read_poses(folder), *SIZE, folder, None)
+    known = [JOINT[joint] for joint in theirs.joints_in("BODY_25")]
+    assert np.nanmax(np.abs(follow(estimates, FRAMES) - truth)[:, known]) < 0.5
+
+
+def test_the_names_of_formats():
+    assert joint_named("LEFT_FOOT_INDEX") == "toe_left"
+    assert joint_named("RBigToe") == "toe_right"
+    assert joint_named("rear") == joint_named("REar") == "ear_right"
+    assert joint_named("left_eye_inner") is None
+    assert all(joint_named(joint) == joint for joint in JOINTS)
+
+
+def test_the_table_that_is_written_is_read(truth, tmp_path):
+    write(tmp_path / "joints.csv", dict(enumerate(truth)))
+    found = follow(read_poses(tmp_path / "joints.csv"), FRAMES)
+    assert np.nanmax(np.abs(found - truth)) < 0.01
+    assert (np.isnan(found) == np.isnan(truth)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("labels.json", '{"version": "5.1", "shapes": [], "imagePath": ""}', "object with version"),
+        ("boxes.json", '[{"image_id": 1, "bbox": [0, 0, 1, 1]}]', "list of 1, each an object with"),
+        ("cut.json", '{"people": [', "no JSON"),
+        ("mpi.json", '{"people": [{"pose_keypoints_2d": [1, 2, 0.5]}]}', "3 numbers, not 75"),
+        ("few.json", '[{"image_id": 0, "keypoints": [1, 2, 3]}]', "1 keypoints, not 17"),
+        ("odd.json", '[{"image_id": "x.jpg", "keypoints": []}]', "no number"),
+        ("deep.json", "[" * 100_000, "nested too deeply"),
+        ("other.csv", "a,b\n1,2\n", "a table with the header 'a,b'"),
+        (
+            "seventeen.csv",
+            ",".join(f"x{k},y{k}" for k in range(17)) + "\n",
+            "17 numbered keypoints",
+        ),
+        ("text.csv", "frame,nose_x,nose_y\n0,here,1\n", "'here' is no number"),
+        ("short.csv", "frame,nose_x,nose_y\n0,1\n", "row 1 has 2 columns"),
+        ("nobody.json", '[{"frame_id": 0, "instances": []}]', "nobody in any of 1 frames"),
+        ("none.pose", "not one", "not a .pose file"),
+    ],
+)
+def test_another_format_is_named(name, content, said, tmp_path):
+    if name.endswith(".pose"):
+        pytest.importorskip("pose_format")
+    (path := tmp_path / name).write_text(content)
+    with pytest.raises(UserError) as error:
+        read_poses(path)
+    assert said in str(error.value)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_with_a_hole(truth, tmp_path):
+    folder = theirs.write_openpose(tmp_path / "poses", truth)
+    (folder / "clip_000000000002_keypoints.json").unlink()
+    with pytest.raises(UserError, match="the file before is of frame 1"):
+        read_poses(folder)
+
+
+# --------------------------------------------------------------------------- one person
+
+
+def crowd(*people):
+    """Estimates of people (T, J, 2) who are all in every frame, the last ones first."""
+    frames = {}
+    for number in range(len(people[0])):
+        content = [
+            {"pose_keypoints_2d": theirs.keypoints(places[number], "BODY_25").reshape(-1).tolist()}
+            for places in reversed(people)
+        ]
+        frames |= {number: openpose.read([{"people": content}]).frames[0]}
+    return Estimates("test", frames, len(frames))
+
+
+@pytest.fixture
+def steady(truth):
+    return np.repeat(truth[:1], 20, axis=0) + np.arange(20)[:, None, None] * [1.0, 0.0]
+
+
+def test_the_largest_is_followed_and_the_one_asked_for(steady):
+    small = (steady - steady.mean()) * 0.4 + [60, 300]
+    crossing = small + np.arange(20)[:, None, None] * [18.0, 0.0]
+    both = crowd(crossing, steady)
+    known = JOINT["neck"]
+    assert np.allclose(follow(both, 20)[:, known], steady[:, known], atol=0.01)
+    # The first from the left stays so, also after they have crossed.
+    assert np.allclose(follow(both, 20, person=1)[:, known], crossing[:, known], atol=0.01)
+    with pytest.raises(UserError, match="--person 3: no frame has more than 2"):
+        follow(both, 20, person=3)
+
+
+def test_confidence_leaves_a_joint_out(steady):
+    estimates = crowd(steady)
+    (person,) = estimates.frames[0]
+    person.confidence[JOINT["wrist_left"]] = 0.15
+    found = follow(estimates, 20, confidence=0.2)
+    assert np.isnan(found[0, JOINT["wrist_left"]]).all()
+    assert np.isfinite(found[1:, JOINT["wrist_left"]]).all()
+
+
+def test_gaps_are_filled_up_to_a_length(steady):
+    places = steady.copy()
+    places[4:7] = np.nan
+    places[10:14, JOINT["nose"]] = np.nan
+    filled, frames = fill_gaps(places, 3)
+    assert frames == 3
+    assert np.allclose(filled[4:7], steady[4:7])
+    assert np.isnan(filled[10:14, JOINT["nose"]]).all()
+    assert np.isnan(
+        fill_gaps(np.where(np.arange(20)[:, None, None] < 2, np.nan, steady), 3)[0][0]
+    ).all()
+
+
+def test_sides_that_were_swapped_for_some_frames(steady):
+    legs = [
+        [JOINT[f"{j}_{s}"] for j in ("hip", "knee", "ankle", "heel", "toe")]
+        for s in ("right", "left")
+    ]
+    places = steady.copy()
+    for frames in (slice(3, 5), slice(9, 14)):
+        places[frames, legs[0]], places[frames, legs[1]] = (
+            steady[frames, legs[1]],
+            steady[frames, legs[0]],
+        )
+    mended, count = swap_back(places)
+    assert count == 7
+    assert np.allclose(mended, steady, equal_nan=True)
+
+
+def test_who_turns_around_is_left_as_they_are(truth):
+    """Sides pass through each other, as of somebody who turns: nothing jumps, nothing is mended."""
+    turn = np.linspace(1, -1, 60)[:, None]
+    places = np.repeat(truth[:1], 60, axis=0)
+    middle = np.nanmean(places[..., 0])
+    places[..., 0] = middle + (places[..., 0] - middle) * turn
+    assert swap_back(places)[1] == 0
+
+
+# --------------------------------------------------------------------------- and the video
+
+
+def test_poses_of_another_picture(truth, tmp_path):
+    path = tmp_path
+    estimates = Estimates("test", crowd(truth[:1] * 3).frames, 1)
+    with pytest.raises(UserError, match="--pose_size HEIGHTxWIDTH"):
+        in_picture(estimates, *SIZE, path, None)
+    scaled = in_picture(estimates, *SIZE, path, (3 * SIZE[1], 3 * SIZE[0]))
+    assert np.allclose(scaled.frames[0][0].places, follow(crowd(truth[:1]), 1)[0], equal_nan=True)
+
+
+def test_poses_of_another_length(tmp_path):
+    frames = {number: [] for number in range(100)}
+    video = tmp_path / "clip.mp4"
+    for length, decoded in ((100, 100), (100, 102), (100, 98), (None, 2000)):
+        check_length(Estimates("test", frames, length), decoded, tmp_path, video)
+    for length, decoded in ((100, 103), (100, 97), (None, 97)):
+        with pytest.raises(UserError, match=r"100 frames for the \d+ of clip.mp4"):
+            check_length(Estimates("test", frames, length), decoded, tmp_path, video)
+
+
+def test_frames_counted_from_1(tmp_path):
+    counted = Estimates("test", {number: [] for number in range(1, 31)})
+    assert set(counted_from_0(counted, 30, tmp_path).frames) == set(range(30))
+    assert set(counted_from_0(counted, 0, tmp_path).frames) == set(range(30))
+    assert set(counted_from_0(counted, 31, tmp_path).frames) == set(range(1, 31))
+    with pytest.raises(UserError, match="number them from 0"):
+        counted_from_0(Estimates("test", {10**9: []}), 30, tmp_path)
