@@ -135,7 +135,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def stop(joints, lost):
+    def stop(joints, camera, lost):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo.dance, "draw_pose", stop)
