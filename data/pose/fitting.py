@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.pose.rendering import COURSE_STYLE, DEMO_STYLE, ENDS, LineStyle, coverage, step
+from data.pose.rendering import (
+    COURSE_STYLE,
+    DEMO_STYLE,
+    ENDS,
+    LineStyle,
+    coverage,
+    pixel_centers,
+    step,
+)
 from data.pose.skeleton import JOINTS, SIDES
 from data.pose_colors import ALL_LIMBS
 
@@ -117,8 +125,7 @@ def _recolored(style: LineStyle, images: Tensor, found: Skeletons) -> LineStyle:
     """Return the style with the colors that the better half of the fits explains best."""
     H, W = images.shape[1:3]
     well = found.residual <= found.residual.median()
-    x, y = (torch.arange(size) + 0.5 for size in (W, H))
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
+    grid = pixel_centers(H, W, images.device).flatten(0, 1)
     ends = found.places[well][:, ENDS][:, :, None]
     ink = coverage(grid, ends, style.width * H, style.blur) * found.shown[well][..., None]
     A = ink.transpose(1, 2).flatten(0, 1)  # (n·H·W, L)

@@ -35,15 +35,20 @@ COURSE_STYLE = LineStyle(
 
 def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineStyle) -> Tensor:
     """Render joints (N, J, 2) as pose images (N, 3, H, W) in [0, 1], the limbs `shown` (N, L)."""
-    rows = torch.arange(height, device=places.device) + 0.5
-    columns = torch.arange(width, device=places.device) + 0.5
-    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).reshape(-1, 2)
+    grid = pixel_centers(height, width, places.device).flatten(0, 1)
     line = style.width * height
     ink = coverage(grid, places[:, ENDS][:, :, None], line, style.blur) * shown[..., None]
     images = places.new_ones(len(places), 3, height * width)
-    for limb, color in enumerate(style.colors.to(places.device)):  # later ones lie over earlier
-        images += ink[:, limb, None] * (color[:, None] - images)
+    colors = style.colors.to(places.device)[:, None, :, None]
+    for limb in range(len(ENDS)):  # later ones lie over earlier ones
+        images.lerp_(colors[limb].expand_as(images), ink[:, limb, None])
     return images.clamp_(min=0).unflatten(-1, (height, width))
+
+
+def pixel_centers(H: int, W: int, device: torch.device) -> Tensor:
+    """Return the middle of every pixel, (H, W, 2)."""
+    x, y = (torch.arange(size, device=device) + 0.5 for size in (W, H))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def coverage(points: Tensor, ends: Tensor, line: float, blur: float) -> Tensor:

@@ -34,6 +34,7 @@ RECIPE = {
 }
 RECIPE_OF_THE_DANCE = {
     *("frame_H", "frame_W", "val_vi_len", "fixed_windows", "augment", "mirror", "F_dim", "L_dim"),
+    *("zoom_prob", "limb_rotation_prob", "limb_dropout"),
     *("N_dim", "D_out_dim", "output_activation", "scene", "patch"),
 }
 RECIPE_OF_THE_ROBOT = {
