@@ -11,6 +11,7 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from data.pose_colors import swap_sides
+from data.reposing import ReposedWarp, Reposing
 from data.store.shards import Shards, spread
 from data.types import Batch
 from data.warp import Warp, median_background
@@ -40,24 +41,34 @@ class Augmentation:
         differences = (np.abs(frames[p].cpu().numpy() - background).max(axis=-1) for p in parts)
         self.margins = np.concatenate([_margins(d > PERSON) for d in differences], axis=1)
         self.seed, self.flip_prob = seed, flip_prob
+        self.reposing: Reposing | None = None  # set where people are also scaled or turned
 
     def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
         """Return the batch with its windows warped; `batch.warp` tells how."""
-        warp = self._sample(batch.index.cpu().numpy(), epoch, number).to(batch.frames.device)
+        margins = self.margins[:, batch.index.cpu().numpy()].min(axis=1)  # (4, B): of any frame
+        changes = ()
+        if self.reposing:
+            batch, changes = self.reposing.apply(batch, margins, epoch, number)
+            for changed in changes:
+                margins[:, changed.rows.cpu().numpy()] = 0  # stay where they were put
+        warp = self._sample(margins, epoch, number).to(batch.frames.device)
         flip = warp.flipped[:, None, None, None, None]
         poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
-        return Batch(warp.frames(batch.frames), warp.conditions(poses), batch.index, warp)
+        frames, poses = warp.frames(batch.frames), warp.conditions(poses)
+        if changes:
+            warp = ReposedWarp(warp, changes)
+        return Batch(frames, poses, batch.index, warp)
 
-    def _sample(self, index: np.ndarray, epoch: int, number: int) -> Warp:
-        """Draw a warp for every window of a batch; index (T, B)."""
+    def _sample(self, margins: np.ndarray, epoch: int, number: int) -> Warp:
+        """Draw a warp for every window of a batch; margins (4, B)."""
         H, own = self.background.shape[-2], distributed.local_shard
-        B = distributed.world_size() * index.shape[1]  # of the global batch
+        B = distributed.world_size() * margins.shape[1]  # of the global batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
         flipped = own(rng.random(B) < self.flip_prob)
         right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
         down = own(rng.integers(-DOWN, DOWN + 1, B))
         shear = own(rng.uniform(-SHEAR, SHEAR, (B, 1))) * np.linspace(-1, 1, H)
-        left, top, far, bottom = self.margins[:, index].min(axis=1)  # (B,) each: of any frame
+        left, top, far, bottom = margins
         left, far = np.where(flipped, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + shear).astype(np.int64), left, far)
         down = _within(down, top, bottom)

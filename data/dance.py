@@ -15,12 +15,15 @@ from core import distributed
 from core.errors import UserError
 from data.augmentation import Augmentation
 from data.dance_files import Split, check_root, list_split, read_cuts
-from data.placement import as_images, frames_of, gather_windows, place
+from data.placement import as_images, frames_in, frames_of, gather_windows, larger_by, place
+from data.reposing import Rates, Reposing
+from data.skeletons import fitted_poses
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
 from data.store.remote import RemotePath, as_path
 from data.store.shards import spread
 from data.types import Batch, Clip
+from data.warp import median_background
 from data.windows import (
     Recording,
     data_fraction,
@@ -29,6 +32,8 @@ from data.windows import (
     split_into_recordings,
     truncate,
 )
+
+BACKGROUND_FRAMES = 300  # that the background of larger pictures is the median of
 
 
 class DanceData:
@@ -183,6 +188,27 @@ class DanceWindows:
             self.augmentation = Augmentation(
                 self.frames, self.poses, training, settings.seed, settings.flip_prob
             )
+            self.augmentation.reposing = self._reposing(train, training)
+
+    def _reposing(self, train: Split, training: np.ndarray) -> Reposing | None:
+        """Return what scales people, turns limbs and loses them, where that is asked for."""
+        settings = self.settings
+        rates = Rates(settings.zoom_prob, settings.limb_rotation_prob, settings.limb_dropout)
+        if not rates.any:
+            return None
+        background = self.augmentation.background.to(self.device)
+        larger = larger_background = None
+        if settings.zoom_prob and (factor := larger_by(train.images, settings)) > 1:
+            size = factor * settings.frame_H, factor * settings.frame_W
+            larger, poses = (frames_in(x, *size, settings) for x in (train.images, train.poses))
+            some = training[:: max(1, len(training) // BACKGROUND_FRAMES)]
+            pixels = torch.from_numpy(median_background(larger[some], poses[some]) / 255)
+            larger_background = pixels.permute(2, 0, 1).to(self.device)
+            larger = place(larger, self.device)
+        poses = fitted_poses(train.poses, settings)
+        return Reposing(
+            rates, settings.seed, poses, self.recordings, background, larger, larger_background
+        )
 
     def recordings_in(self, epoch: int) -> list[Recording]:
         """Return the part of the recordings that `--partial` and `--fast_train` leave."""

@@ -6,17 +6,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.store.picture_files import Pictures
+from data.store.images import open_image
+from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import Shards
 from data.types import to_float
 
 
 def frames_of(pictures: Pictures, settings) -> np.ndarray | Shards:
     """Return pictures as (N, H, W, 3) uint8, in the size and through the cache of the settings."""
+    return frames_in(pictures, settings.frame_H, settings.frame_W, settings)
+
+
+def frames_in(pictures: Pictures, height: int, width: int, settings) -> np.ndarray | Shards:
+    """Return pictures as (N, height, width, 3) uint8, through the cache of the settings."""
     cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
-    return pictures.frames(
-        settings.frame_H, settings.frame_W, cache_dir=cache_dir, num_workers=settings.num_workers
-    )
+    return pictures.frames(height, width, cache_dir=cache_dir, num_workers=settings.num_workers)
+
+
+def larger_by(pictures: Pictures, settings) -> int:
+    """Return how many times larger than the frames trained on they can be had: 1 or 2.
+
+    Of prepared pictures there is one size.
+    """
+    if not isinstance(pictures, PictureFiles) or len(pictures) == 0:
+        return 1
+    image = open_image(pictures.paths[0])
+    enough = image.width >= 2 * settings.frame_W and image.height >= 2 * settings.frame_H
+    return 2 if enough else 1
 
 
 def place(pixels: np.ndarray | Shards, device: torch.device) -> Tensor | Shards:

@@ -32,6 +32,20 @@ FACE_LIMBS = {
     "left": (("nose", "eye_left", (250, 90, 220)), ("eye_left", "ear_left", (255, 140, 200))),
 }
 NOSE_LIMB = ("neck", "nose", (140, 60, 170))
+ALL_LIMBS = (*LIMBS, NOSE_LIMB, *FACE_LIMBS["right"], *FACE_LIMBS["left"])
+
+# The same limbs in the pose images of the course, by the joint at their end.
+TORSO_COLOR = (0, 0, 255)
+COURSE_COLORS = {
+    **dict.fromkeys(("mid_hip", "shoulder_right", "shoulder_left"), TORSO_COLOR),
+    **dict.fromkeys(("hip_right", "hip_left", "nose"), TORSO_COLOR),
+    **{"elbow_right": (0, 56, 255), "wrist_right": (0, 107, 255), "hand_right": (110, 120, 120)},
+    **{"elbow_left": (0, 217, 255), "wrist_left": (0, 237, 255), "hand_left": (110, 120, 120)},
+    **{"knee_right": (0, 250, 175), "ankle_right": (10, 255, 85), "toe_right": (0, 255, 0)},
+    **{"knee_left": (160, 90, 90), "ankle_left": (255, 100, 20), "toe_left": (255, 190, 0)},
+    **{"eye_right": (150, 20, 190), "ear_right": (150, 50, 200)},
+    **{"eye_left": (150, 20, 150), "ear_left": (200, 60, 170)},
+}
 
 # Hues in degrees, as the pose images of the lab and of the demo have them (docs/lab.md): the right
 # leg goes from turquoise at the hip over green to yellow-green at the toes, the left one from pink

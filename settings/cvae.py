@@ -15,6 +15,12 @@ FLAGS: FlagTable = {
              "which must be still"),
         Flag("--flip_prob --mirror", probability, 0.5, "chance that --augment flips a window; 0 "
              "where light or clothes have a side"),
+        Flag("--zoom_prob", number(float, 0, 0.5), 0.0, "chance that --augment shows the person of "
+             "a window nearer or farther, 0.6 to 2.5 times as large"),
+        Flag("--limb_rotation_prob", number(float, 0, 0.5), 0.0, "chance that --augment turns arms "
+             "and legs about their joints"),
+        Flag("--limb_dropout", number(float, 0, 0.9), 0.0, "part of the frames whose pose image "
+             "loses limbs with --augment, some frames in a row, as pose estimators lose them"),
     ],
     "dance model (--model cvae)": [
         Flag("--F_dim", number(int, 8, 4096), 128, "frame feature channels"),
@@ -50,6 +56,9 @@ def resolve(settings: dict) -> None:
     """
     if not (settings["ckpt_path"] or settings["warm_start"]):
         settings["output_activation"] = settings["output_activation"] or "sigmoid"
+    for name in ("zoom_prob", "limb_rotation_prob", "limb_dropout"):
+        if settings[name] and not settings["augment"]:
+            raise UserError(f"--{name} {settings[name]:g} is a part of --augment: add that")
     patch = settings["patch_size"]
     for side in ("frame_H", "frame_W"):
         size = settings[side]
