@@ -64,6 +64,12 @@ class Run:
         self.prediction_buffer: PredictionBuffer | None = None
         self.best: dict | None = None  # psnr (dB) and epoch, and what they were scored on
 
+    def move(self, compute: Compute) -> None:
+        """Go on computing elsewhere, with what the optimizer knows."""
+        self.compute, self.model = compute, compute.prepare(self.model)
+        self.network = distributed.data_parallel(self.model)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves it to its weights
+
     # -------------------------------------------------------------------- step
 
     def train_step(

@@ -18,7 +18,6 @@ from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
 from engine.training.prediction_buffer import check_prediction_buffer
 from engine.training.run import Run
-from engine.training.schedule_notes import schedule_notes
 from engine.training.task import TrainedTask
 from settings.fingerprint import run_fingerprint
 
@@ -67,8 +66,6 @@ class Trainer:
         data = distributed.local_main_process_first(lambda: task.training_data(run.compute.device))
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
         print_overview(task, run, data, sets, threads)
-        for note in schedule_notes(settings):
-            print(note)
         if settings.dry_run:
             print_timed_steps(run, data)
             return
