@@ -10,7 +10,6 @@ import core.waiting  # noqa: F401, before torch
 
 # isort: split
 
-from argparse import Namespace
 from pathlib import Path
 
 from core import distributed
@@ -22,12 +21,13 @@ from engine.checkpoints import checkpoint as checkpoints
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.output.tracker import check_logs
 from engine.output.wandb_log import send_results
-from modules.vae import CVAE, CVAEConfig
+from lab.test_model import Test_model
 from settings import resolve
 from settings.flags import tester_parser
 from tasks import task_of
-from tasks.dance import DanceTask
 from tasks.dance_check import check_submission
+
+__all__ = ["Test_model"]
 
 EXPORTS = {"export_lab", "export_safetensors"}
 
@@ -103,35 +103,6 @@ def export(explicit: dict, checkpoint: Checkpoint) -> None:
             data=checkpoints.trained_on(checkpoint),
         )
         print(f"{path}: {Path(path).stat().st_size / 1e6:.2f} MB")
-
-
-class Test_model(CVAE):
-    """The model of a checkpoint, with the test's rollout, under the lab's name.
-
-    `args` is a Namespace of lab flags with `ckpt_path`; widths come from the checkpoint. `eval()`
-    is that of `nn.Module`.
-    """
-
-    __test__ = False  # a name of the lab, not a test to collect
-
-    def __init__(self, args: Namespace):
-        settings = resolve.complete(args)
-        self.checkpoint = checkpoints.find(settings.ckpt_path, prefer=checkpoints.BEST)
-        architecture = DanceTask.stored_architecture(self.checkpoint)
-        self.args = settings.but(**architecture)
-        super().__init__(CVAEConfig.from_settings(self.args))
-        self.task = DanceTask(self.args, self)
-
-    def load_checkpoint(self) -> None:
-        """Load the weights, strictly, and switch to evaluation mode."""
-        checkpoints.load_weights(self, self.checkpoint)
-        self.eval()
-
-    def test_stage(self) -> None:
-        """Roll every sequence out and write what there is to write into `args.save_root`."""
-        device = next(self.parameters()).device
-        compute = choose_compute(device, self.args.precision, self.args.compile)
-        self.task.test(self.checkpoint, compute)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def scores_of(model: Test_model, clip: Clip, compute: Compute) -> tuple[float, f
     late = dataclasses.replace(
         clip, frames=clip.frames[RESTART:], conditions=clip.conditions[RESTART:]
     )
-    args = model.args
+    args, model = model.args, model.task.model
     frames = [
         rollout(model, [c], compute=compute, z=args.latent, temperature=args.temperature)[0]
         for c in (clip, late)

@@ -79,7 +79,10 @@ def truncate(recordings: list[Recording], frames: int) -> list[Recording]:
 
 
 def data_fraction(settings, epoch: int) -> float:
-    """Return the part of the training frames an epoch uses (`--fast_train`, `--partial`)."""
+    """Return the part of the training frames an epoch uses: `--partial`.
+
+    With `--fast_train` the first epochs use `--fast_partial` where that is less.
+    """
     if settings.fast_train and epoch < settings.fast_train_epoch:
-        return settings.fast_partial
+        return min(settings.fast_partial, settings.partial)
     return settings.partial

@@ -55,6 +55,8 @@ class Gaussian_Predictor(nn.Sequential):
             nn.Conv2d(N, 2 * N, 1),
         )
 
+    reparameterize = staticmethod(reparameterize)
+
     def forward(
         self, frame_feature: Tensor, label_feature: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +67,7 @@ class Gaussian_Predictor(nn.Sequential):
         """
         parameters = super().forward(concatenate(frame_feature, label_feature))
         mu, logvar = parameters.float().chunk(2, dim=1)
-        return reparameterize(mu, logvar, noise), mu, logvar
+        return self.reparameterize(mu, logvar, noise), mu, logvar
 
 
 class Decoder_Fusion(nn.Sequential):

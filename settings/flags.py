@@ -34,7 +34,8 @@ DATA_FLAGS: FlagTable = {
              PLACE, metavar="ROOT"),
         Flag("--train_vi_len", frame_count, 16, "frames of a training window"),
         Flag("--partial", fraction, 1.0, "use this first part of the training frames"),
-        Flag("--fast_train", SWITCH, False, "use --fast_partial in the first epochs"),
+        Flag("--fast_train", SWITCH, False, "use --fast_partial in the first epochs, or "
+             "--partial where that is less"),
         Flag("--fast_partial", fraction, 0.4, "the part --fast_train uses"),
         Flag("--fast_train_epoch", natural, 5, "how many epochs --fast_train lasts"),
         Flag("--holdout", frame_range, None, "leave training frames numbered A to B-1 out and "
@@ -105,6 +106,8 @@ FLAGS: FlagTable = {
         Flag("--kl_anneal_cyclical", "store_const", "Cyclical", "--kl_anneal_type Cyclical",
              dest="kl_anneal_type", const="Cyclical"),
         Flag("--kl_anneal_cycle", count, 10, "number of cycles over the run"),
+        Flag("--kl_anneal_period", count, None, "length of a cycle in epochs, instead of "
+             "--kl_anneal_cycle", metavar="EPOCHS"),
         Flag("--kl_anneal_ratio", kl_anneal_ratio, 1.0, "part of a cycle that climbs; above 1, its "
              "inverse, so that 2 is half a cycle"),
         Flag("--kl_anneal_start", non_negative, 0.0, "weight at the start of a cycle"),

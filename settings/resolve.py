@@ -33,11 +33,20 @@ class Settings(Namespace):
 
 
 def parse_explicit(parser: FlagParser, argv: Sequence[str] | None = None) -> dict:
-    """Return only the flags that stand on the command line, by name."""
+    """Return only the flags that stand on the command line, by name.
+
+    Raises UserError where two of them say the same thing twice.
+    """
     unset = object()
     blank = Namespace(**{action.dest: unset for action in parser._actions})
     values = vars(parser.parse_args(argv, blank))
-    return {name: value for name, value in values.items() if value is not unset}
+    explicit = {name: value for name, value in values.items() if value is not unset}
+    if {"kl_anneal_cycle", "kl_anneal_period"} <= explicit.keys():
+        raise UserError(
+            "--kl_anneal_cycle is the number of cycles, --kl_anneal_period the length of one in "
+            "epochs: give one of them"
+        )
+    return explicit
 
 
 def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None) -> Settings:
@@ -54,6 +63,8 @@ def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None
     values |= {"model": model, "preset": preset}
     if "num_epoch" in explicit and "minutes" not in explicit:
         values["minutes"] = None  # who counts in epochs is not stopped by the time of a preset
+    if "kl_anneal_cycle" in explicit and "kl_anneal_period" not in explicit:
+        values["kl_anneal_period"] = None  # nor who counts cycles by their length of before
     spec.resolve(values)
     return Settings(**values)
 

@@ -30,6 +30,14 @@ DEMO = "the demo's data"
 FORMER_NAMES = {"identity": "fingerprint", "so_far": "epoch_metrics", "replay": "prediction_buffer"}
 
 
+def best_score(best: dict) -> str:
+    """Return the best score of a run in words: a PSNR, or a loss of the user's own (`lab/`).
+
+    Of a loss, `psnr` is the negative: more is better in either.
+    """
+    return f"loss {best['loss']:.4g}" if "loss" in best else f"{best['psnr']:.2f} dB"
+
+
 class Checkpoint(NamedTuple):
     """A checkpoint as it was read: once, whole and checked."""
 
@@ -56,7 +64,7 @@ class Checkpoint(NamedTuple):
         best = self.content["best"]
         if best is None or best["epoch"] < 0:
             return f"{words}, not validated yet"
-        score = f"{best['set']} {best['psnr']:.2f} dB"
+        score = f"{best['set']} {best_score(best)}"
         if best["epoch"] == self.content["last_epoch"]:
             return f"{words}, {score}"
         return f"{words}; the best before it: {score} in epoch {best['epoch']}"

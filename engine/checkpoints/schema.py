@@ -73,6 +73,7 @@ def _is_best(value: Any) -> bool:
         and isinstance(value.get("set"), str)
         and isinstance(value.get("holdout"), list)
         and is_number(value.get("psnr"))
+        and is_number(value.get("loss", 0.0))
         and _is_counter(-1)(value.get("epoch"))
     )
 

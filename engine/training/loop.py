@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from core import distributed
@@ -14,7 +15,7 @@ from core.errors import UserError
 from core.files import warn_on_write_error
 from core.signals import Interrupted, StopRequest
 from core.threads import SlowdownWatch, Threads
-from data.types import Clip, TrainingData
+from data.types import Batch, Clip, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
@@ -119,9 +120,7 @@ class TrainingLoop:
                 break
             if run.passed_quarter and run.epoch_is_long:  # and is not to wait for its validation
                 break
-            scheduled = run.schedule()
-            forced = run.teacher_forcing(epoch.batches, batch.frames.shape[1] - 1)
-            metrics = run.train_step(batch, forced, kl_beta.fill_(scheduled["beta"]))
+            scheduled, forced, metrics = self.take_step(batch, kl_beta, bar)
             epoch.add(batch, forced, metrics)
             epoch.scheduled = scheduled
             now = time.perf_counter()
@@ -139,6 +138,22 @@ class TrainingLoop:
             if saver.due and not run.guard.diverging:
                 self.save_resume_point()
         self.sync_stop_and_clock()
+
+    def take_step(
+        self, batch: Batch, kl_beta: Tensor, bar: tqdm
+    ) -> tuple[dict[str, float], list[bool], dict[str, Tensor]]:
+        """Train on a batch; return the schedules, the teacher-forced steps and the metrics.
+
+        kl_beta: a scalar on the device, to be filled with the weight of this step.
+        """
+        run = self.run
+        scheduled = run.schedule()
+        forced = run.teacher_forcing(run.epoch_metrics.batches, batch.frames.shape[1] - 1)
+        return scheduled, forced, run.train_step(batch, forced, kl_beta.fill_(scheduled["beta"]))
+
+    def recompute_bn_stats(self) -> None:
+        """Make the running statistics of BatchNorm those of the weights as they are."""
+        self.run.recompute_bn_stats(self.data)
 
     def tell(self, bar: tqdm, seconds: float) -> None:
         """Say what a step's time tells: how long the run will take, and where it slows down."""
@@ -183,19 +198,9 @@ class TrainingLoop:
             self.save_resume_point()
         if validates or names:
             stage(bar, f"epoch {epoch}: BatchNorm statistics")
-            run.recompute_bn_stats(self.data)
+            self.recompute_bn_stats()
         if validates:
-            found = self.validate_all(bar)
-            for name, validation in found.items():
-                row["val"] |= validation.row(name, row["schedule"]["beta"])
-                scores[name] = validation.scores
-            psnr = row["val"][f"{run.best['set']}_psnr"]
-            if psnr > run.best["psnr"]:
-                run.best = run.best | {"psnr": psnr, "epoch": epoch}
-            if distributed.is_main():
-                gifs = write_gifs(
-                    found, saver.folder, epoch if settings.store_visualization else None
-                )
+            gifs, scores = self.validate_epoch(bar, row)
         at = progress(run)
         run.end_epoch()
         self.tracker.log(epoch, row, gifs, scores)
@@ -208,6 +213,26 @@ class TrainingLoop:
             saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
         if validates:
             say(bar, summary(row, at, run.best))
+
+    def validate_epoch(
+        self, bar: tqdm, row: dict[str, dict[str, float]]
+    ) -> tuple[dict[str, Path], dict[str, list[Scores]]]:
+        """Validate and see whether the epoch is the best; return GIFs and scores by set.
+
+        The figures go into the group `val` of `row`.
+        """
+        run, settings, scores = self.run, self.run.settings, {}
+        found = self.validate_all(bar)
+        for name, validation in found.items():
+            row["val"] |= validation.row(name, row["schedule"]["beta"])
+            scores[name] = validation.scores
+        psnr = row["val"][f"{run.best['set']}_psnr"]
+        if psnr > run.best["psnr"]:
+            run.best = run.best | {"psnr": psnr, "epoch": run.epoch}
+        if not distributed.is_main():
+            return {}, scores
+        number = run.epoch if settings.store_visualization else None
+        return write_gifs(found, self.saver.folder, number), scores
 
     def validate_all(self, bar: tqdm) -> dict[str, Validation]:
         """Validate on every set, the clips shared out; `bar` tells how far it is.

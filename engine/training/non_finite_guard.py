@@ -33,7 +33,11 @@ class NonFiniteGuard:
         elif bool(finite):  # RMSprop and Muon know no such flag: the host waits
             self.optimizer.step()
         self.put_back_unless(finite)
-        self.skipped_in_a_row = (self.skipped_in_a_row + skipped) * skipped
+        self.count(skipped)
+
+    def count(self, skipped: Tensor) -> None:
+        """Count a step that was skipped, or one that was not: a scalar, 1 or 0."""
+        self.skipped_in_a_row = (self.skipped_in_a_row + skipped.float()) * skipped.float()
 
     def put_back_unless(self, finite: Tensor) -> None:
         """Put the buffers back as they were noted, unless `finite` is set."""

@@ -11,6 +11,7 @@ from data.types import Clip, TrainingData
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import COUNTED_EPOCHS
 from engine.training.run import Run
+from engine.training.schedule_notes import schedule_notes
 from engine.training.task import TrainedTask
 from settings.resolve import Settings, overrides
 
@@ -34,6 +35,8 @@ def print_overview(
         "length": length_line(run, data),
         "writes": f"nothing (--dry_run; else {place})" if settings.dry_run else place,
     }
+    if notes := schedule_notes(settings):
+        lines["beware"] = ". ".join(notes)
     width = 2 + max(map(len, lines))
     for name, words in lines.items():
         broken = textwrap.wrap(

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from core import distributed
 from data.types import TrainingData
+from engine.checkpoints.checkpoint import best_score
 from engine.training.run import Run
 
 COUNTED_EPOCHS = 10_000  # more are not added up for the bar
@@ -51,7 +52,7 @@ def refresh(bar: tqdm, run: Run, loss: float) -> None:
     bar.set_description_str(progress(run), refresh=False)
     told = [f"loss {loss:.3g}"]
     if run.best and run.best["epoch"] >= 0:
-        told.append(f"best {run.best['psnr']:.2f} dB")
+        told.append(f"best {best_score(run.best)}")
     room = (bar.ncols or NARROW) - NARROW
     for more in (
         f"{epoch.frames / epoch.seconds:.0f} frames/s",
@@ -124,13 +125,19 @@ def summary(row: dict[str, dict[str, float]], progress: str, best: dict) -> str:
         f"{progress}: {', '.join(f'{name} {value:.4g}' for name, value in metrics.items())}, "
         f"β {schedule['beta']:.3g}, tfr {schedule['tfr']:.2f}, lr {schedule['lr']:.2g}, "
         f"{row['system']['frames_per_second']:.0f} frames/s; "
-        f"{judge} {row['val'][f'{judge}_psnr']:.2f} dB "
-        f"(best {best['psnr']:.2f} in epoch {best['epoch']}"
+        f"{judge} {_score(row['val'], judge)} (best {best_score(best)} in epoch {best['epoch']}"
     )
     for copied, what in (("copy_first", "frame 0"), ("copy_last", "the last context frame")):
         if (psnr := row["val"].get(f"{judge}_{copied}_psnr")) is not None:
             line += f", copying {what} {psnr:.2f}"
     return line + ")"
+
+
+def _score(found: dict[str, float], judge: str) -> str:
+    """Return what a validation found: PSNR, or the loss of one that is not ours."""
+    if f"{judge}_psnr" in found:
+        return f"{found[f'{judge}_psnr']:.2f} dB"
+    return f"loss {found.get(f'{judge}_loss', float('nan')):.4g}"
 
 
 def say(bar: tqdm, line: str) -> None:

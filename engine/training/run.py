@@ -64,6 +64,12 @@ class Run:
         self.prediction_buffer: PredictionBuffer | None = None
         self.best: dict | None = None  # psnr (dB) and epoch, and what they were scored on
 
+    def move(self, compute: Compute) -> None:
+        """Go on computing elsewhere, with what the optimizer knows."""
+        self.compute, self.model = compute, compute.prepare(self.model)
+        self.network = distributed.data_parallel(self.model)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves it to its weights
+
     # -------------------------------------------------------------------- step
 
     def train_step(
@@ -111,7 +117,7 @@ class Run:
                 batch,
                 teacher_forcing=teacher_forcing,
                 kl_beta=kl_beta,
-                noise=self._posterior_noise(batch),
+                noise=self.posterior_noise(batch),
                 bptt=self.settings.bptt,
                 previous=previous,
             )
@@ -133,7 +139,8 @@ class Run:
                 if seen >= BN_STATS_FRAMES:
                     break
 
-    def _posterior_noise(self, batch: Batch) -> Tensor:
+    def posterior_noise(self, batch: Batch) -> Tensor:
+        """Return the noise of the next step for a batch: (B, T - 1, *latent_shape)."""
         B, T = batch.frames.shape[:2]
         first = distributed.rank() * B
         counters = [(self.step, first + sample) for sample in range(B)]
@@ -205,10 +212,11 @@ class Run:
             "lr": self.set_learning_rate(),
         }
 
-    def set_learning_rate(self) -> float:
-        """Set the rate of the next step and return it."""
+    def set_learning_rate(self, epoch: float | None = None) -> float:
+        """Set the rate of the next step and return it; epoch: another one than that of the run."""
         warm = min(1.0, (self.step + 1) / (self.settings.lr_warmup + 1))
-        lr = warm * learning_rate(self.settings, self.fractional_epoch, self.initial_lr)
+        at = self.fractional_epoch if epoch is None else epoch
+        lr = warm * learning_rate(self.settings, at, self.initial_lr)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -233,7 +241,7 @@ class Run:
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr": learning_rate(self.settings, at, self.initial_lr),
-            "tfr": teacher_forcing_ratio(self.settings, at, self.initial_tfr),
+            "tfr": min(1.0, teacher_forcing_ratio(self.settings, at, self.initial_tfr)),
             "last_epoch": last_epoch,
             "step": self.step,
             "seconds": self.seconds,

@@ -9,6 +9,8 @@ is any object with the flags as attributes. `start`, where given, stands for `se
 
 import math
 
+import numpy as np
+
 
 def teacher_forcing_ratio(settings, epoch: float, start: float | None = None) -> float:
     """Return the probability that an epoch predicts from true frames; decays from `tfr_sde` on.
@@ -24,19 +26,36 @@ def teacher_forcing_ratio(settings, epoch: float, start: float | None = None) ->
 def kl_beta(settings, epoch: float) -> float:
     """Return β, the weight of the KL term.
 
-    Cyclical: over each of `kl_anneal_cycle` equal periods, β climbs linearly from
-    `kl_anneal_start` to `kl_anneal_stop` in the first `kl_anneal_ratio` of the period and stays.
-    Monotonic: one such period. None: `kl_anneal_stop` throughout. With fewer epochs than cycles
-    an epoch is a cycle, and β stays at the start.
+    Cyclical: over each of `kl_anneal_cycle` equal periods, or of periods of `kl_anneal_period`
+    epochs, β climbs linearly from `kl_anneal_start` to `kl_anneal_stop` in the first
+    `kl_anneal_ratio` of the period and stays. Monotonic: one such period over all epochs. None:
+    `kl_anneal_stop` throughout. With fewer epochs than cycles an epoch is a cycle, and β stays at
+    the start.
     """
     start, stop = settings.kl_anneal_start, settings.kl_anneal_stop
     if settings.kl_anneal_type == "None":
         return stop
-    cycles = 1 if settings.kl_anneal_type == "Monotonic" else settings.kl_anneal_cycle
-    cycles = min(cycles, settings.num_epoch)
-    # In integers, so that the first epoch of a cycle is at τ = 0 exactly.
-    tau = (epoch * cycles % settings.num_epoch) / settings.num_epoch
-    return start + (stop - start) * min(1.0, tau / settings.kl_anneal_ratio)
+    epochs, cycles = kl_cycles(settings)
+    return float(linear_cycle(epoch, epochs, start, stop, cycles, settings.kl_anneal_ratio))
+
+
+def kl_cycles(settings) -> tuple[int, int]:
+    """Return how many epochs make up how many cycles of β, of the types that have any."""
+    if settings.kl_anneal_type == "Monotonic":
+        return settings.num_epoch, 1
+    if (period := getattr(settings, "kl_anneal_period", None)) is not None:
+        return period, 1
+    return settings.num_epoch, min(settings.kl_anneal_cycle, settings.num_epoch)
+
+
+def linear_cycle(at, length: float, start: float, stop: float, cycles: float, ratio: float):
+    """Return the weight at a point of cyclical annealing; `cycles` periods span `length`.
+
+    With τ, the part of the period that is over: start + (stop − start) · min(1, τ / ratio).
+    at: a number, or an array of them.
+    """
+    tau = (at * cycles % length) / length  # the first of a cycle is at 0 exactly: no fractions
+    return start + (stop - start) * np.minimum(1.0, tau / ratio)
 
 
 def learning_rate(settings, epoch: float, start: float | None = None) -> float:

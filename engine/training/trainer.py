@@ -1,6 +1,7 @@
 """What is done with a task as a whole: train, validate, save and resume."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from core import distributed
@@ -25,7 +26,10 @@ class Trainer:
     """Trains, validates, saves and resumes a task.
 
     source: the checkpoint of `--ckpt_path` or `--warm_start`, where it has been read already.
+    loop: makes the training loop, for who trains by one of their own.
     """
+
+    loop: Callable[..., TrainingLoop] = TrainingLoop
 
     def __init__(self, task: TrainedTask, compute: Compute, source: Checkpoint | None = None):
         self.task = task
@@ -81,12 +85,14 @@ class Trainer:
             artifacts = (checkpoint.BEST, checkpoint.LAST)
             tracker = Tracker(folder, logged, run.epoch, artifacts)
             try:
-                TrainingLoop(
+                self.loop(
                     run, data, sets, tracker, folder, constants, threads, check_folder
                 ).train()
             finally:
                 tracker.close()
-        print(f"best.ckpt: epoch {run.best['epoch']}, {run.best['set']} {run.best['psnr']:.2f} dB")
+        if run.best["epoch"] >= 0:
+            score = f"{run.best['set']} {checkpoint.best_score(run.best)}"
+            print(f"best.ckpt: epoch {run.best['epoch']}, {score}")
 
     def validate(self) -> dict[str, Validation]:
         """Validate as the test does, print the scores beside the baselines and return them."""

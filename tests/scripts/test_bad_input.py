@@ -42,6 +42,7 @@ from tests.support.hostile import call, rollout_flags, trainer_flags
         ("--tfr", "1.5", "at most 1"),
         ("--partial", "0", "more than 0"),
         ("--kl_anneal_ratio", "0", "more than 0"),
+        ("--kl_anneal_period", "0", "at least 1"),
         ("--kl_anneal_stop", "inf", "at most 1e+30"),
         ("--kl_anneal_type", "Sometimes", "Cyclical, Monotonic or None"),
         ("--train_vi_len", "1", "at least 2"),
@@ -91,6 +92,8 @@ def test_missing_flags_are_named(refused, root):
     assert "--ckpt_path" in refused(Trainer, *trainer_flags(root, "--test"))
     assert "--ckpt_path" in refused(Tester, "--DR", root)
     both = ("--ckpt_path", root, "--warm_start", root)
+    assert "give one of them" in refused(Trainer, *trainer_flags(root, *both))
+    both = ("--kl_anneal_cycle", 3, "--kl_anneal_period", 4)
     assert "give one of them" in refused(Trainer, *trainer_flags(root, *both))
 
 

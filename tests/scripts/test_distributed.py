@@ -52,7 +52,7 @@ def watch_a_run(settings: Namespace, steps: int, folder: Path) -> None:
         buckets = watch_buckets(run.network)
         rows, windows = [], []
         (clips,) = validation_clips(settings).values()
-        found = validate(model, clips, settings, run.compute)
+        found = validate(run.model, clips, settings, run.compute)
         while run.step < steps:
             for batch in data.batches(run.epoch):
                 run.schedule()

@@ -29,8 +29,8 @@ RECIPE = {
     *("fast_train_epoch", "holdout", "batch_size", "optim", "beta1", "lr", "weight_decay"),
     *("lr_schedule", "lr_milestones", "lr_step_size", "lr_gamma", "lr_warmup", "max_norm", "bptt"),
     *("tfr", "tfr_sde", "tfr_d_step", "tfr_lower_bound", "tfr_coin", "replay", "stray"),
-    *("kl_anneal_type", "kl_anneal_cycle", "kl_anneal_ratio", "kl_anneal_start"),
-    *("kl_anneal_stop", "z", "temperature"),
+    *("kl_anneal_type", "kl_anneal_cycle", "kl_anneal_period", "kl_anneal_ratio"),
+    *("kl_anneal_start", "kl_anneal_stop", "z", "temperature"),
 }
 RECIPE_OF_THE_DANCE = {
     *("frame_H", "frame_W", "val_vi_len", "fixed_windows", "augment", "mirror", "F_dim", "L_dim"),
@@ -76,7 +76,8 @@ def test_the_fingerprint_has_the_settings_it_had_but_those_of_the_other_model(mo
     assert found["processes"] == 3
 
 
-ADDED = ("zoom_prob", "limb_rotation_prob", "limb_dropout")  # flags that those runs did not know
+# flags that those runs did not know
+ADDED = ("zoom_prob", "limb_rotation_prob", "limb_dropout", "kl_anneal_period")
 
 
 @pytest.mark.parametrize("run", ["dance_run", "robot_run"])

@@ -8,12 +8,15 @@ import torch
 from torch.optim import lr_scheduler
 
 from data.windows import data_fraction
+from engine.training.schedule_notes import schedule_notes
 from engine.training.schedules import (
     kl_beta,
     learning_rate,
     learning_rate_shape,
     teacher_forcing_ratio,
 )
+from settings.flags import tester_parser
+from settings.resolve import make_settings
 from Trainer import VAE_Model, kl_annealing
 
 # ------------------------------------------------------------------ teacher forcing
@@ -126,6 +129,68 @@ def test_the_lab_class_starts_at_epoch_0_with_the_lab_flags_only():
     assert annealing.get_beta() == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(("epochs", "period", "ratio"), [(12, 4, "1"), (13, 5, "0.5"), (4, 9, "1")])
+def test_a_period_is_the_length_of_a_cycle_in_epochs(settings, epochs, period, ratio):
+    """Also where it does not divide the run, and where the run ends in the first cycle."""
+    chosen = settings(num_epoch=epochs, kl_anneal_period=period, kl_anneal_ratio=float(ratio))
+    for epoch in range(epochs):
+        tau = Fraction(epoch % period, period)
+        expected = min(Fraction(1), tau / Fraction(ratio))
+        assert kl_beta(chosen, epoch) == pytest.approx(float(expected), abs=1e-12)
+    monotonic = chosen.but(kl_anneal_type="Monotonic")
+    assert kl_beta(monotonic, epochs // 2) == kl_beta(
+        monotonic.but(kl_anneal_period=None), epochs // 2
+    )
+
+
+def test_a_continued_run_counts_cycles_as_the_latest_command_says():
+    parser, stored = tester_parser(), {"kl_anneal_period": 3, "kl_anneal_cycle": 10}
+    kept = make_settings(parser, {"num_epoch": 12}, stored)
+    assert kept.kl_anneal_period == 3
+    counted = make_settings(parser, {"num_epoch": 12, "kl_anneal_cycle": 2}, stored)
+    assert kl_beta(counted, 3) == 0.5
+    given = make_settings(parser, {"num_epoch": 12, "kl_anneal_period": 4}, stored)
+    assert kl_beta(given, 3) == 0.75
+
+
+# -------------------------------------------------------- what is said before training
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"num_epoch": 4}, "--kl_anneal_cycle 2 or fewer"),
+        ({"num_epoch": 10}, "--kl_anneal_cycle 5 or fewer"),
+        ({"num_epoch": 9, "kl_anneal_period": 1}, "--kl_anneal_period"),
+        ({"num_epoch": 1, "kl_anneal_type": "Monotonic"}, "--num_epoch"),
+        ({"num_epoch": 11}, None),
+        ({"num_epoch": 4, "kl_anneal_cycle": 2}, None),
+        ({"num_epoch": 4, "kl_anneal_type": "None"}, None),
+        ({"num_epoch": 4, "kl_anneal_type": "Monotonic"}, None),
+        ({"num_epoch": 4, "kl_anneal_period": 3}, None),
+        ({"num_epoch": 4, "minutes": 1.0}, None),
+        ({"num_epoch": 4, "kl_anneal_start": 1.0}, None),
+    ],
+)
+def test_a_weight_that_never_leaves_its_start_is_said(settings, flags, named):
+    chosen = settings(**flags)
+    betas = {kl_beta(chosen, epoch) for epoch in range(chosen.num_epoch)}
+    stuck = betas == {chosen.kl_anneal_start} != {chosen.kl_anneal_stop}
+    assert stuck == (named is not None) or chosen.minutes, "the case is not what it says"
+    notes = schedule_notes(chosen)
+    assert len(notes) == (named is not None)
+    assert named is None or named in notes[0]
+
+
+def test_the_number_of_cycles_that_is_named_climbs(settings):
+    for epochs in range(2, 12):
+        (note,) = schedule_notes(settings(num_epoch=epochs, kl_anneal_cycle=20))
+        cycles = int(note.split("; --kl_anneal_cycle ")[1].split()[0])
+        mended = settings(num_epoch=epochs, kl_anneal_cycle=cycles)
+        assert schedule_notes(mended) == []
+        assert any(kl_beta(mended, epoch) > 0 for epoch in range(epochs))
+
+
 # ---------------------------------------------------------------------- learning rate
 
 
@@ -195,3 +260,11 @@ def test_fast_train_uses_a_part_in_the_first_epochs(settings):
     assert [data_fraction(fast, e) for e in (0, 4, 5, 69)] == [0.4, 0.4, 0.8, 0.8]
     other = settings(fast_train=True, fast_partial=0.1, fast_train_epoch=1)
     assert [data_fraction(other, e) for e in (0, 1)] == [0.1, 1.0]
+    assert schedule_notes(other) == []
+
+
+def test_fast_train_never_uses_more_than_partial(settings):
+    chosen = settings(fast_train=True, partial=0.2)
+    assert [data_fraction(chosen, e) for e in (0, 4, 5)] == [0.2] * 3
+    (note,) = (note for note in schedule_notes(chosen) if "fast" in note)
+    assert "--partial 0.2 is less than --fast_partial 0.4" in note
