@@ -117,7 +117,7 @@ def overview(record: Record) -> Figure | None:
         else:
             epochs, values = record.column(name)
             axis.plot(epochs, values, color=INK, **dots(epochs))
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.05 if name == "tfr" else 1.1 * values.max() or 1)
     grid[0, 0].set_title(record.label)
     outer_labels(grid)
     return with_legend(figure, list(grid.flat))

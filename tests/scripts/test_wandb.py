@@ -6,6 +6,7 @@ import pytest
 
 import Tester
 import Trainer
+from engine.output.wandb_log import send_results
 from tests.support.hostile import SMALL, call
 from tests.support.wandb_files import items_of, records_of
 
@@ -65,6 +66,32 @@ def kaggle_mean(results) -> float:
     lines = (results / "summary.csv").read_text().splitlines()
     table = {line.split(",")[0]: line.split(",") for line in lines}
     return float(table["mean"][table["sequence"].index("psnr")])
+
+
+def test_the_test_of_a_robot_trained_without_wandb_is_a_run_of_its_own(offline, tmp_path, capsys):
+    results, run = tmp_path / "results", tmp_path / "run"
+    results.mkdir()
+    steps = (
+        "metric,of,frame,mean\npsnr,best,2,30\npsnr,best,3,29\npsnr,mean,2,28\nssim,best,2,0.9\n"
+    )
+    (results / "steps.csv").write_text(steps)
+    (results / "summary.csv").write_text("of,psnr,psnr_ci\nbest of 20,29.5,\nmean of 20,28,0.5\n")
+    settings = {"split": "val", "wandb_id": None}
+    send_results(results, settings, run)
+    assert "a run of its own" in capsys.readouterr().out
+    own, (row,) = read(results)
+    assert own == json.loads((results / "wandb.json").read_text())["id"]
+    scores = {name: value for name, value in row.items() if isinstance(value, float | int)}
+    assert {n: v for n, v in scores.items() if n.startswith("test_val/")} == {
+        "test_val/best_of_20_psnr": 29.5,
+        "test_val/mean_of_20_psnr": 28,
+        "test_val/mean_of_20_psnr_ci": 0.5,
+    }
+    (place,) = results.glob("wandb/offline-run-*/files")
+    table = json.loads((place / row["test_val/psnr_by_frame_table"]["path"]).read_text())
+    assert [line for line in table["data"] if "best" in line] == [[2, "best", 30], [3, "best", 29]]
+    send_results(results, settings, run)  # again: the same run
+    assert read(results)[0] == own
 
 
 def test_a_new_run_without_the_flag_logs_nothing(offline, small_root, tmp_path):
