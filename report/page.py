@@ -232,7 +232,9 @@ def _correlations(rollouts: dict[str, Sequence[Rollout]]) -> dict | None:
     several = len({(label, name) for label, name, _ in columns}) > 1
     heads = [f"{label}, {POSE[curve]}" if several else POSE[curve] for label, _, curve in columns]
     rows = {
-        sequence: ["–" if np.isnan(r) else f"{r:.2f} ({by_chance:.2f})" for r, by_chance in values]
+        sequence: [
+            "–" if np.isnan(r) else f"{r:.2f}\xa0({by_chance:.2f})" for r, by_chance in values
+        ]
         for sequence, cells in found.items()
         if (values := [cells.get(column, (np.nan, np.nan)) for column in columns])
     }

@@ -47,7 +47,7 @@ def test_the_page_has_the_correlation_of_error_and_pose(tmp_path):
     page = (tmp_path / "page.html").read_text()
     cells = re.findall(r'<td data-head="(?:pose change|distance to[^"]*)">([^<]*)', page)
     chance = [by_chance for _, by_chance in posed.correlations("prediction").values()]
-    assert cells == [f"1.00 ({chance[0]:.2f})", f"1.00 ({chance[1]:.2f})", "–", "–"]
+    assert cells == [f"1.00\xa0({chance[0]:.2f})", f"1.00\xa0({chance[1]:.2f})", "–", "–"]
     write_page(tmp_path / "page.html", "title", [Record("run", rollouts=[plain])], {})
     assert "Error and pose" not in (tmp_path / "page.html").read_text()
 
