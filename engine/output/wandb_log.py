@@ -17,6 +17,7 @@ from core.files import atomic_write, parse_json, printable, warn_on_write_error
 
 ID_FILE = "wandb.json"  # in the run folder: the id under which its wandb run continues
 PROJECT = "conditional-video-vae"
+NO_ID = frozenset("/\\#?%:")  # what no id may hold
 GROUPS = ("train", "val", "schedule", "system")
 SECONDS_PER_POINT = 10.0  # between the steps of an epoch that are recorded
 LINES = 8  # in a chart of scores by frame; of more clips, their mean
@@ -46,6 +47,8 @@ def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "Wandb
     Offline where there is no login or no network. artifacts: names of files in the folder, sent
     at the end with `--wandb_artifacts`.
     """
+    if not _is_installed():
+        return None
     tags = [str(settings[name]) for name in ("preset", "kl_anneal_type") if name in settings]
     run = _begin(
         folder,
@@ -55,16 +58,22 @@ def open_wandb(folder: Path, settings: dict, artifacts: Sequence[str]) -> "Wandb
         job_type="train",
         tags=tags,
     )
-    return run and WandbLog(run, folder, artifacts if settings["wandb_artifacts"] else ())
+    return WandbLog(run, folder, artifacts if settings["wandb_artifacts"] else ())
+
+
+def _is_installed() -> bool:
+    try:
+        import wandb  # noqa: F401
+    except ImportError:
+        print("wandb is not installed (pip install wandb); continuing without", file=sys.stderr)
+        return False
+    return True
 
 
 def _begin(folder: Path, **arguments):
-    """Start or continue a wandb run whose files lie in a folder; None without wandb."""
-    try:
-        import wandb
-    except ImportError:
-        print("wandb is not installed (pip install wandb); continuing without", file=sys.stderr)
-        return None
+    """Start or continue a wandb run whose files lie in a folder."""
+    import wandb
+
     mode = os.environ.get("WANDB_MODE")
     why = f"WANDB_MODE is {mode}"
     if mode is None:
@@ -82,12 +91,13 @@ def _begin(folder: Path, **arguments):
 
 
 def known_run(folder: Path) -> str | None:
-    """Return the id of the wandb run of a run folder, None where it has none."""
+    """Return the id of the wandb run of a run folder, None where it has none that wandb takes."""
     try:
         known = parse_json((folder / ID_FILE).read_text())["id"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return known if isinstance(known, str) else None
+    is_one = isinstance(known, str) and 0 < len(known) <= 128 and NO_ID.isdisjoint(known)
+    return known if is_one else None
 
 
 def _run_id(folder: Path, wanted: str | None) -> str:
@@ -159,22 +169,22 @@ def _finish(run) -> None:
 # ---------------------------------------------------------------------- a test
 
 
-def send_results(folder: Path, settings: dict, run_folder: Path) -> None:
+def send_results(folder: Path, settings: Mapping[str, Any], run_folder: Path) -> None:
     """Send what a test left in a folder to the wandb run of the run folder it came from.
 
     Tables and what is in them, GIFs and figures, under `test/`, with `--split val` `test_val/`.
     Where that run has none and `--wandb_id` names none, to a new one, which the folder keeps.
     """
+    if not _is_installed():
+        return
+    import wandb
+
     home = run_folder.resolve()
     known = settings["wandb_id"] or known_run(home)
     if known is None:
         print(f"{home.name} was trained without wandb: its test becomes a run of its own")
     named = {"name": printable((home if known else folder.resolve()).name)}
     run = _begin(folder, id=known or _run_id(folder, None), job_type="test", **named)
-    if run is None:
-        return
-    import wandb
-
     prefix = "test" if settings["split"] == "test" else f"test_{settings['split']}"
     media: dict[str, Any] = {p.stem: wandb.Image(str(p)) for p in sorted(folder.glob("*.png"))}
     for path in sorted(folder.glob("*.gif")):

@@ -192,7 +192,9 @@ def test_the_run_goes_on_under_its_id(offline, tmp_path):
     assert ids[0] == ids[1]
     other = tmp_path / "other"
     other.mkdir()
-    (other / "wandb.json").write_text("{")
+    for none in ("{", "[]", '{"id": 7}', '{"id": "a/b"}', '{"id": ""}'):
+        (other / "wandb.json").write_text(none)
+        assert wandb_log.known_run(other) is None
     asked = offline | {"wandb_artifacts": False, "wandb_id": "chosen"}
     Tracker(other, asked, first_epoch=0).close()
     assert json.loads((other / "wandb.json").read_text()) == {"id": "chosen"}
