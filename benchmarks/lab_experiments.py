@@ -45,8 +45,8 @@ NETWORKS = (
     "--threads 1"
 )
 COURSE = f"{NETWORKS} --holdout 2260:2890"
-DECAYING = "--tfr_sde 1 --tfr_d_step 0.1"  # from --tfr 1 none is left after ten epochs
-ANNEALED = "--batch_size 16 --num_epoch 20 --per_val 5 --kl_anneal_cycle 4"
+DECAYING = "--tfr_sde 1 --tfr_d_step 0.125"  # from --tfr 1 none is left after eight epochs
+ANNEALED = "--batch_size 16 --num_epoch 15 --per_val 5 --kl_anneal_cycle 3"
 EQUAL_EPOCHS = 2  # of every amount of data
 PICTURE_DPI = 90
 
