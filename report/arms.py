@@ -113,32 +113,34 @@ def arms_table(arms: Sequence[Arm]) -> str:
 
 
 def _scores(arms: Sequence[Arm], name: str) -> str:
-    """Return the table of one set: PSNR at the end and at its best, beside the baselines."""
-    baselines = {
-        words: column
-        for baseline, words in BASELINES.items()
-        if any(arm.scores(column := f"{name}_{baseline}_psnr") for arm in arms)
+    """Return the table of one set: PSNR of the last epoch, beside its best and the baselines.
+
+    The MSE of training and of the set's rollout stand side by side: their distance is what training
+    does not know of.
+    """
+    psnr = f"{name}_psnr"
+    columns = {  # head: (column of the log, how it is written)
+        "SSIM": (f"{name}_ssim", ".3f"),
+        "training MSE": ("mse", ".2g"),
+        f"{name} MSE": (f"{name}_mse", ".2g"),
+        **{words: (f"{name}_{baseline}_psnr", ".2f") for baseline, words in BASELINES.items()},
     }
-    heads = ["", "seeds", "PSNR (dB)", "± sd", "by seed", "SSIM", "best epoch", *baselines]
+    columns = {
+        head: (column, form)
+        for head, (column, form) in columns.items()
+        if any(arm.scores(column) for arm in arms)
+    }
     rows = []
     for arm in arms:
-        psnr = arm.scores(f"{name}_psnr")
-        if not psnr:
+        if not (by_seed := arm.scores(psnr)):
             continue
-        values = list(psnr.values())
+        values = list(by_seed.values())
         spread = f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else "–"
-        means = [arm.scores(f"{name}_ssim"), arm.best(f"{name}_psnr")]
-        means += [arm.scores(column) for column in baselines.values()]
-        rows.append(
-            [
-                arm.label,
-                ", ".join(psnr),
-                f"{np.mean(values):.2f}",
-                spread,
-                ", ".join(f"{value:.2f}" for value in values),
-                *(_mean(found, 3 if at == 0 else 2) for at, found in enumerate(means)),
-            ]
-        )
+        each = ", ".join(f"{value:.2f}" for value in values)
+        row = [arm.label, ", ".join(by_seed), _mean(by_seed, ".2f"), spread, each]
+        row += [_mean(arm.best(psnr), ".2f")]
+        rows.append(row + [_mean(arm.scores(column), form) for column, form in columns.values()])
+    heads = ["", "seeds", "PSNR (dB)", "± sd", "by seed", "best epoch", *columns]
     return f"### {name}: PSNR of the last epoch\n\n{markdown(heads, rows)}"
 
 
@@ -170,5 +172,5 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _mean(found: dict[str, float], digits: int) -> str:
-    return f"{np.mean(list(found.values())):.{digits}f}" if found else "–"
+def _mean(found: dict[str, float], form: str) -> str:
+    return f"{np.mean(list(found.values())):{form}}" if found else "–"

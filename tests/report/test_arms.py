@@ -73,7 +73,7 @@ def test_the_table_has_the_last_epoch_beside_the_best_and_the_baselines(found):
     last = [row["val_psnr"] for row in ROWS if "val_psnr" in row][-1]
     assert cells == [
         *("lr=0.001 type=Cyclical", "1, 2", f"{last:.2f}", "0.00", f"{last:.2f}, {last:.2f}"),
-        *("0.900", f"{last:.2f}", "23.25", "24.50"),
+        *(f"{last:.2f}", "0.900", f"{ROWS[-1]['mse']:.2g}", "23.25", "24.50"),
     ]
     assert "| +0.00 | 0.00 | +0.00, +0.00 | no |" in differences
 

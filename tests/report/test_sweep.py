@@ -49,7 +49,8 @@ def test_every_flag_of_the_trainer_is_swept_or_refused_for_a_reason(report, tmp_
     examples = {"holdout": "3:9", "kl_anneal_type": "Without", "warm_start": "a b/c.ckpt"}
     examples |= {"kl_anneal_ratio": "4", "lr_milestones": "3,7", "optim": "adamw", "lr": "3e-05"}
     for name, action in flag_actions().items():
-        text = examples.get(name) or str(action.default or next(iter(action.choices or ["1"])))
+        others = [action.default, *(action.choices or ["1"])]
+        text = examples.get(name) or str(next(value for value in others if value is not None))
         if action.nargs == 0:
             text = "off" if "--no-" + name in action.option_strings else "on"
         words = ["--out", ".", "--sweep", f"--{name}", text]
