@@ -118,7 +118,8 @@ class DanceTask(Task):
                 "the person is flipped"
             )
         background = torch.from_numpy(median_background(*found) / 255).permute(2, 0, 1)
-        return TestTimeAugmentation(model, background.to(compute.device)).eval()
+        flip = all(one.settings.augment and one.settings.flip_prob for one in (self, *self.others))
+        return TestTimeAugmentation(model, background.to(compute.device), flip=flip).eval()
 
     def test(self, checkpoint: Checkpoint, compute: Compute) -> None:
         roll_out_test(self, checkpoint, compute)

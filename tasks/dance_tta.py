@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from data.pose_colors import swap_sides
 from data.warp import Warp
 
-SHIFTS = (0, 2, -2)  # pixels to the right, of the views that are not flipped
+SHIFTS = (0, 1, -1)  # pixels to the right, of the views that are not flipped
 
 
 class TestTimeAugmentation(nn.Module):
@@ -19,13 +19,16 @@ class TestTimeAugmentation(nn.Module):
 
     __test__ = False  # not a test to collect
 
-    def __init__(self, model: nn.Module, background: Tensor):
-        """background (C, H, W) in [0, 1], on the device of the model."""
+    def __init__(self, model: nn.Module, background: Tensor, *, flip: bool = True):
+        """background (C, H, W) in [0, 1], on the device of the model.
+
+        flip: whether the flipped person is one of the views, which a model must have trained on.
+        """
         super().__init__()
         self.model = model
-        shifts = torch.tensor([*SHIFTS, 0], device=background.device)
+        shifts = torch.tensor([*SHIFTS, *[0] * flip], device=background.device)
         flipped = torch.zeros_like(shifts, dtype=torch.bool)
-        flipped[-1] = True
+        flipped[len(SHIFTS) :] = True
         right = shifts[:, None].expand(-1, background.shape[1])
         self.warp = Warp.of(background, flipped, torch.zeros_like(shifts), right)
         self.views = len(shifts)
@@ -43,7 +46,8 @@ class TestTimeAugmentation(nn.Module):
         """(B, T, 3, H, W) → (B, T, V, …)."""
         B, T = poses.shape[:2]
         flat = poses.flatten(0, 1)
-        views = torch.stack([*[flat] * (self.views - 1), swap_sides(flat)])  # (V, B·T, 3, H, W)
+        flip = self.warp.flipped[:, None, None, None, None]
+        views = torch.where(flip, swap_sides(flat), flat)  # (V, B·T, 3, H, W)
         views = self.warp.conditions(views).unflatten(1, (B, T)).flatten(0, 1)
         return self.model.encode_conditions(views).unflatten(0, (self.views, B)).movedim(0, 2)
 

@@ -64,16 +64,24 @@ def test_views_are_as_it_is_shifted_and_flipped_with_colors_of_the_other_side():
     assert torch.equal(seen[0], frame)
 
 
+def test_a_model_that_knows_nobody_flipped_is_shown_nobody_flipped():
+    augmented = TestTimeAugmentation(Copying("pose"), WHITE, flip=False)
+    poses = torch.rand(2, 3, 3, HEIGHT, WIDTH)
+    views = augmented.encode_conditions(poses)
+    assert views.shape[:3] == (2, 3, len(SHIFTS))
+    assert torch.equal(views[:, :, 0], poses)
+
+
 def test_what_left_the_picture_counts_in_no_mean():
-    """Shifted out at the left border, the leftmost columns are known to fewer views."""
+    """Shifted out at the left border, the leftmost column is known to fewer views."""
     pose = torch.rand(1, 3, HEIGHT, WIDTH)
     found = predict(Copying("pose"), WHITE, torch.ones_like(pose), pose)
     mirrored = swap_sides(pose)
     views = {0: pose, 1: pose, 2: pose, 3: mirrored}
-    assert SHIFTS == (0, 2, -2)
+    assert SHIFTS == (0, 1, -1)
     known = torch.ones(4, WIDTH)
-    known[1, -2:] = 0  # shifted right: the last columns are gone
-    known[2, :2] = 0
+    known[1, -1] = 0  # shifted right: the last column is gone
+    known[2, 0] = 0
     mean = sum(views[k] * known[k] for k in views) / known.sum(dim=0)
     assert torch.allclose(found, mean, atol=1e-6)
 
