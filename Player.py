@@ -23,6 +23,7 @@ from player.server import LOOPBACK, Server, listen
 from player.starts import DanceStart, RobotStart, dance_starts, robot_starts
 from player.worlds import DanceWorld, RobotWorld
 from settings.flag_types import number
+from settings.resolve import check_one_checkpoint
 
 SHORTEST_TOKEN = 16  # characters
 
@@ -92,6 +93,7 @@ def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
         help="of the model (default: half of the cores, 4 at most; the browser needs the others)",
     )
     add("--cache_dir", help="folder of decoded frames (default: the user's cache folder)")
+    check_one_checkpoint(argv, "one is played; Tester.py takes several")
     return parser.parse_args(argv)
 
 

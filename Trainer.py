@@ -44,6 +44,7 @@ def read_settings(argv: list[str] | None = None) -> tuple[Settings, Checkpoint |
     That is the one of `--ckpt_path` or `--warm_start`, where one is given.
     """
     parser = trainer_parser()
+    resolve.check_one_checkpoint(argv, "training goes on from one; Tester.py takes several")
     explicit = resolve.parse_explicit(parser, argv)
     if "DR" not in explicit:
         raise UserError("--DR is missing: the dataset folder, which holds train/, val/ and test/")

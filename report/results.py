@@ -25,12 +25,14 @@ def leave_results(
         print(f"{folder / 'report.html'}: open it in a browser to play them")
 
 
-def about_test(path: Path, settings) -> dict[str, str]:
-    """Return in words which test of which checkpoint rollouts are of."""
-    return {
-        "run": printable(path.resolve().parent.name),
-        "checkpoint": printable(path.name),
+def about_test(path: Path, settings, others: Sequence[Path] = ()) -> dict[str, str]:
+    """Return in words which test of which checkpoint rollouts are of, or of which, averaged."""
+    paths = (path, *others)
+    about = {
+        "run": " + ".join(printable(one.resolve().parent.name) for one in paths),
+        "checkpoint": " + ".join(printable(one.name) for one in paths),
         "split": settings.split,
         "z": settings.latent,
         "temperature": f"{settings.temperature:g}",
     }
+    return about | ({"averaged over": "views"} if settings.tta else {})

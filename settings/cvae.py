@@ -2,7 +2,7 @@
 
 from core.errors import UserError
 from settings.flag_types import frame_count, frame_side, number, path_text, probability
-from settings.parsing import SWITCH, Flag, FlagTable, Scope
+from settings.parsing import MARK, SWITCH, Flag, FlagTable, Scope
 
 # fmt: off
 FLAGS: FlagTable = {
@@ -40,6 +40,8 @@ TEST_FLAGS: FlagTable = {
     "testing": [
         Flag("--GT", path_text, None, "true test frames, K/N.png (default: test/test_gt if there)",
              Scope.PLACE, metavar="DIR"),
+        Flag("--tta", MARK, False, "test-time augmentation: the mean of predictions of the person "
+             "as filmed, flipped and shifted; four times the work", Scope.PLACE),
         Flag("--check", path_text, None, "look a submission.csv over before it is uploaded, and "
              "stop: rows, ids, range, sequences, against the data", Scope.PLACE, metavar="FILE"),
         Flag("--export_lab", path_text, None, "write the checkpoint as the lab's code loads it",

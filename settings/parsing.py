@@ -79,6 +79,11 @@ class FlagParser(ArgumentParser):
                 if model is not None:
                     self.model_of[action.dest] = model
 
+    def take_several(self, name: str, help: str) -> None:
+        """Let a flag take several values on the command line, as a list."""
+        (action,) = (action for action in self.flags if action.dest == name)
+        action.nargs, action.help = "+", help
+
     def under(self, title: str) -> list[str]:
         """Return the settings whose flags stand under a title of the help."""
         return [action.dest for action in self._titled[title]._group_actions]

@@ -5,7 +5,9 @@ default.
 """
 
 import argparse
+import itertools
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +49,19 @@ def parse_explicit(parser: FlagParser, argv: Sequence[str] | None = None) -> dic
             "epochs: give one of them"
         )
     return explicit
+
+
+def check_one_checkpoint(argv: Sequence[str] | None, why: str) -> None:
+    """Raise UserError, with the reason, where several checkpoints stand on a command line.
+
+    Asked before it is parsed, which would call the second an unknown argument.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    for at, word in enumerate(argv):
+        if word in ("--ckpt_path", "--model_dir"):
+            values = [*itertools.takewhile(lambda value: not value.startswith("-"), argv[at + 1 :])]
+            if len(values) > 1:
+                raise UserError(f"{word} {' '.join(values)}: {why}")
 
 
 def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None) -> Settings:

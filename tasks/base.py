@@ -12,6 +12,7 @@ from core.device import Compute
 from core.errors import UserError
 from core.randomness import Stream, torch_seed
 from engine.checkpoints.checkpoint import Checkpoint
+from engine.evaluation.ensemble import Ensemble
 from engine.training.task import TrainedTask
 from settings.resolve import Settings
 
@@ -33,6 +34,7 @@ class Task(TrainedTask):
             with seeded_weights(settings.seed):
                 model = self.build_model(settings)
         self.model = model
+        self.others: list[Task] = []  # whose models are averaged with this one in a test
 
     # ------------------------------------------------------------------- model
 
@@ -57,6 +59,14 @@ class Task(TrainedTask):
 
         Writes what there is to write into `--save_root`.
         """
+
+    def tested_model(self, compute: Compute) -> nn.Module:
+        """Return the model to roll out, prepared: this one, or its mean with those of the others.
+
+        The others hold models of the same kind; their data and settings are not asked.
+        """
+        models = [compute.prepare(task.model) for task in (self, *self.others)]
+        return Ensemble(models).eval() if self.others else models[0]
 
     @classmethod
     def export_lab(cls, checkpoint: Checkpoint, path: str, *, overwrite: bool) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from core.device import Compute
 from core.errors import UserError
 from data.dance import DanceData, DanceWindows
 from data.types import Clip
+from data.warp import median_background
 from engine.checkpoints import checkpoint as files
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.evaluation.scoring import copy_last, mean_psnr, nearest_pose_prediction
@@ -18,6 +20,7 @@ from modules.vae import CVAE, CVAEConfig
 from settings.resolve import Settings, check_values
 from tasks.base import Task, check_shapes
 from tasks.dance_test import roll_out_test
+from tasks.dance_tta import TestTimeAugmentation
 from tasks.output_activation import settle_output_activation
 
 
@@ -63,10 +66,14 @@ class DanceTask(Task):
         self.settle_output(checkpoint, lambda: next(iter(self.validation_sets().values()))[0])
 
     def settle_output(self, checkpoint: Checkpoint, clip: Callable[[], Clip]) -> None:
-        """Take the output activation that is stored, or said, or fits the first frame of a clip."""
-        stored = self.stored_architecture(checkpoint)
-        said = stored.get("output_activation", self.settings.output_activation)
-        settle_output_activation(self.model, said, clip, checkpoint.path)
+        """Take the output activation that is stored, or said, or fits the first frame of a clip.
+
+        So of every model, where the checkpoint comes with others.
+        """
+        for task, one in zip((self, *self.others), checkpoint.every):
+            stored = self.stored_architecture(one)
+            said = stored.get("output_activation", task.settings.output_activation)
+            settle_output_activation(task.model, said, clip, one.path)
 
     # -------------------------------------------------------------------- data
 
@@ -98,6 +105,21 @@ class DanceTask(Task):
         }
 
     # -------------------------------------------------------------------- test
+
+    def tested_model(self, compute: Compute) -> nn.Module:
+        """Return the model to roll out, with --tta as the mean over views of its input."""
+        model = super().tested_model(compute)
+        if not self.settings.tta:
+            return model
+        found = self.data.training_frames()
+        if found is None:
+            raise UserError(
+                "--tta needs train/ in --DR: from its frames it knows the background before which "
+                "the person is flipped"
+            )
+        background = torch.from_numpy(median_background(*found) / 255).permute(2, 0, 1)
+        flip = all(one.settings.augment and one.settings.flip_prob for one in (self, *self.others))
+        return TestTimeAugmentation(model, background.to(compute.device), flip=flip).eval()
 
     def test(self, checkpoint: Checkpoint, compute: Compute) -> None:
         roll_out_test(self, checkpoint, compute)

@@ -42,13 +42,14 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     settings, folder = task.settings, Path(task.settings.save_root)
     check_video(settings.video)
     clips = distributed.local_main_process_first(partial(clips_of, task))
+    model = task.tested_model(compute)
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
     task.settle_output(checkpoint, lambda: clips[0])
     with watched(f"{len(clips)} sequences") as watch:
         predictions = rollout_all(
-            compute.prepare(task.model),
+            model,
             clips,
             compute=compute,
             z=settings.latent,
@@ -69,7 +70,8 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         written += f", submission.csv with {rows} rows"
     print(f"{folder}: {written}")
     scored = score_clips(task, clips, predictions, folder)
-    show_clips(clips, predictions, scored, about_test(checkpoint.path, settings), settings)
+    about = about_test(checkpoint.path, settings, [one.path for one in checkpoint.others])
+    show_clips(clips, predictions, scored, about, settings)
 
 
 def score_clips(

@@ -39,7 +39,7 @@ def sample_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     sampled = sample_shares(task, clips, samples, compute)
     if not distributed.is_main():
         return
-    about = about_test(checkpoint.path, settings)
+    about = about_test(checkpoint.path, settings, [c.path for c in checkpoint.others])
     rollouts = [from_samples(one, about) for one in sampled[:PICTURED]]
     write_pictures(folder, sampled[:PICTURED], video=settings.video)
     print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
@@ -57,7 +57,7 @@ def sample_shares(
     settings = task.settings
     own = distributed.rank_indices(len(clips))
     sampling = sample(
-        compute.prepare(task.model),
+        task.tested_model(compute),
         clips,
         samples=samples,
         compute=compute,

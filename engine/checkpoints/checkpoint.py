@@ -44,6 +44,12 @@ class Checkpoint(NamedTuple):
     settings: dict  # by name, as their flags would read them; {} for a file of another program
     content: dict
     path: Path
+    others: tuple["Checkpoint", ...] = ()  # whose predictions are averaged with those of this one
+
+    @property
+    def every(self) -> tuple["Checkpoint", ...]:
+        """This one and the others."""
+        return (self, *self.others)
 
     @property
     def is_ours(self) -> bool:

@@ -26,7 +26,8 @@ def open_results_folder(folder: Path, checkpoint: Checkpoint, *, overwrite: bool
     unless `overwrite`, which removes them first: whatever lies there is always of the checkpoint
     that `source.json` names, wherever this is cut short.
     """
-    source = {"checkpoint": str(checkpoint.path.resolve()), "weights": _digest(checkpoint)}
+    paths = ", ".join(str(one.path.resolve()) for one in checkpoint.every)
+    source = {"checkpoint": paths, "weights": _digest(checkpoint)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -72,9 +73,10 @@ def _write_source(folder: Path, source: dict) -> None:
 
 
 def _digest(checkpoint: Checkpoint) -> str:
-    """Return what tells the weights of one checkpoint from those of another."""
+    """Return what tells the weights of one checkpoint, or of several, from those of another."""
     digest = hashlib.sha256()
-    for name, weight in sorted(checkpoint.content["state_dict"].items()):
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.contiguous().flatten().view(torch.uint8).numpy())
+    for one in checkpoint.every:
+        for name, weight in sorted(one.content["state_dict"].items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+            digest.update(weight.contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]

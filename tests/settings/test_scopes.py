@@ -43,7 +43,9 @@ RECIPE_OF_THE_ROBOT = {
     "val_sequences",
 }
 # Flags that there were not:
-SINCE = dict.fromkeys(("video", "export_safetensors", "threads", "dry_run", "check"), Scope.PLACE)
+SINCE = dict.fromkeys(
+    ("video", "export_safetensors", "threads", "dry_run", "check", "tta"), Scope.PLACE
+)
 
 
 def now(names: set[str]) -> set[str]:
