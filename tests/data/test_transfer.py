@@ -5,15 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from core.errors import UserError
+from data.dance import DanceData
 from data.estimates import table
+from data.placement import as_images
 from data.pose.bones import BONES, KIND, KINDS, resized
 from data.pose.camera import EYE_HEIGHT, Camera
+from data.pose.picture import draw_places
 from data.pose.skeleton import HEEL_DROP, JOINT, JOINTS, SOLE_THICKNESS, joints_of, lowest
 from data.transfer import __main__ as script
 from data.transfer.normalization import transfer
 from data.transfer.stance import ANKLES, floor_under, measure
+from demo.dance import recording, train_cuts
 from demo.motion import dance
 from tests.support import estimators as theirs
 
@@ -157,8 +162,6 @@ def test_without_feet():
 @pytest.fixture
 def dancer(dance_root, tmp_path):
     """The demo's data set with the joints that it was rendered from."""
-    from demo.dance import recording, train_cuts
-
     root = tmp_path / "dancer"
     (root / "train").mkdir(parents=True)
     for part in ("train_img", "train_label", "cuts.txt"):
@@ -184,8 +187,6 @@ def run(monkeypatch, capsys, *flags):
 
 
 def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
-    from data.dance import DanceData
-
     _, seen = performed(20, TALL, THEIRS, away=1.5, frames=50)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
     out = tmp_path / "sequence"
@@ -201,7 +202,23 @@ def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     assert given.read_bytes() == (dancer / "train/train_img/7.png").read_bytes()
 
 
-def test_what_is_refused(dancer, dance_root, tmp_path, monkeypatch, capsys):
+def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys, settings):
+    """They are fitted to its pose images, and the pose images drawn look like those."""
+    _, seen = performed(22, {}, OURS, away=0.0, frames=16)
+    poses = theirs.write_openpose(tmp_path / "poses", seen)
+    flags = ("--poses", poses, "--to", dance_root, "--out", tmp_path / "sequence")
+    code, _, errors = run(monkeypatch, capsys, *flags)
+    assert code == 0, errors
+    (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
+    # A dancer of the same build before the same camera is as tall there, on the same floor.
+    truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
+    rows = [(255 - images.amin(1).float()).sum(2) for images in (clip.conditions, as_images(truth))]
+    assert (rows[0].sum(1) / rows[1].sum(1) - 1).abs().max() < 0.2
+    drawn, known = ((row * torch.arange(32)).sum(1) / row.sum(1) for row in rows)
+    assert (drawn - known).abs().max() < 2.5  # pixels, of the lines' middle
+
+
+def test_what_is_refused(dancer, tmp_path, monkeypatch, capsys):
     _, seen = performed(21, {}, THEIRS, away=0.5, frames=20)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
     (tmp_path / "run").mkdir()
@@ -211,7 +228,6 @@ def test_what_is_refused(dancer, dance_root, tmp_path, monkeypatch, capsys):
         (tmp_path / "none", poses, (), "no such folder"),
         (tmp_path, poses, (), "neither a dance data set nor a run"),
         (tmp_path / "run", poses, (), "it was trained on gone, which is not there"),
-        (dance_root, poses, (), "python -m data.video writes it"),
         (dancer, poses, ("--first_frame", 99), "numbered 0 to 59"),
         (dancer, shares, (), "say with --pose_size"),
         (dancer, Path("gone.json"), (), "gone.json"),
