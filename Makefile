@@ -1,23 +1,25 @@
 # make demo   set up, make demo data, train a few minutes, roll the test out
 # make demo-robot   the same for the robot model: make data, train, sample, score
+# make own-dance   film somebody new, import the video with estimated poses, train 5 minutes, dance
 # make test   set up, check style, run the tests
 # make play   set up and play a small pretrained model in the browser; MODEL=robot for the arm
 # make pretrained   train both models of pretrained/ anew, on the demo's data
 # make sweep  set up, make demo data, train the report's runs small, compare them
 # make pictures  the pictures of the player, the report page and the scores, from the demo; needs chromium
-# Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO and ROBOT (folders
-# of the demos), SWEEP (of the sweep), VENV.
+# Variables: MODEL (dance, robot: what is played), PYTHON (3.11 or newer), DEMO, ROBOT and OWN
+# (folders of the demos), SWEEP (of the sweep), VENV.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
 ROBOT ?= runs/robot
+OWN ?= runs/own
 SWEEP ?= runs/sweep
 PRETRAINED ?= runs/pretrained
 MODEL ?= dance
 BIN := $(VENV)/bin
 
-.PHONY: play pretrained demo demo-robot test sweep study pictures install clean
+.PHONY: play pretrained demo demo-robot own-dance test sweep study pictures install clean
 
 demo: install
 	$(BIN)/python -m demo.dance --out $(DEMO)/data
@@ -35,6 +37,21 @@ demo-robot: install
 	$(BIN)/python Tester.py --DR $(ROBOT)/data --save_root $(ROBOT)/results --ckpt_path $(ROBOT)/run
 	@echo
 	@echo "Open $(ROBOT)/results/report.html in a browser to play truth, posterior, best and random samples"
+
+# The first command takes the place of a phone and an estimator; the others are what one types.
+own-dance: install
+	$(BIN)/python -m demo.film --out $(OWN)/film
+	test -d $(OWN)/data || $(BIN)/python -m data.video --video $(OWN)/film/take1.mp4 $(OWN)/film/take2.mp4 \
+		--poses $(OWN)/film/take1_poses $(OWN)/film/take2_poses --out $(OWN)/data --val 9 --test 21
+	$(BIN)/python Trainer.py --DR $(OWN)/data --save_root $(OWN)/run --preset quick --minutes 5 \
+		--flip_prob 0 --per_val 4
+	test -d $(OWN)/other || $(BIN)/python -m data.transfer --poses $(OWN)/film/other_poses \
+		--to $(OWN)/run --out $(OWN)/other
+	$(BIN)/python Tester.py --DR $(OWN)/data --save_root $(OWN)/results --ckpt_path $(OWN)/run
+	$(BIN)/python Tester.py --DR $(OWN)/other --save_root $(OWN)/other-results --ckpt_path $(OWN)/run
+	$(BIN)/python Reporter.py $(OWN)/run $(OWN)/results $(OWN)/other-results --out $(OWN)/report
+	@echo
+	@echo "Open $(OWN)/report/report.html: the test of the new dancer, and the other person's dance"
 
 play: install
 	$(BIN)/python Player.py --ckpt_path pretrained/$(MODEL).safetensors
@@ -92,4 +109,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(ROBOT) $(SWEEP) $(PRETRAINED)
+	rm -rf $(VENV) $(DEMO) $(ROBOT) $(OWN) $(SWEEP) $(PRETRAINED)

@@ -12,12 +12,11 @@ from data.estimates.keypoints import FEWEST, Estimates, Person
 from data.pose.skeleton import JOINT, JOINTS, SIDES
 
 FARTHEST = 0.6  # of a person's size that somebody moves from a frame to the next, at most
-PAIRED = {  # joints whose sides estimators swap together
-    "face": ("eye", "ear"),
+PAIRED = {  # joints whose sides are swapped together; those of a face lie too near to tell
     "arms": ("shoulder", "elbow", "wrist", "hand"),
     "legs": ("hip", "knee", "ankle", "heel", "toe"),
 }
-SWAPPED_COST = 0.03  # of a person's size, for a frame whose sides are taken for swapped
+SWAPPED_COST = 0.01  # of a person's size, for a frame whose sides are taken for swapped
 
 
 def follow(
@@ -93,7 +92,7 @@ def sizes_of(places: np.ndarray) -> np.ndarray:
 def swap_back(places: np.ndarray) -> tuple[np.ndarray, int]:
     """Swap sides back where an estimator has swapped them for some frames; and in how many.
 
-    Over face, arms and legs each, the labels of all frames are chosen together (Viterbi): joints
+    Over arms and legs each, the labels of all frames are chosen together (Viterbi): joints
     shall move little, and labels shall be those of the estimator. So a passing swap is mended,
     and somebody who turns around is left as they are.
     """

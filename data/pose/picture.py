@@ -5,11 +5,10 @@ from PIL import Image, ImageDraw
 
 from data.pose.camera import CAMERA, EYE_HEIGHT, HEIGHT
 from data.pose.skeleton import JOINT, SIDES
-from data.pose_colors import FACE_LIMBS, LIMBS, NOSE_LIMB
+from data.pose_colors import ALL_LIMBS, FACE_LIMBS, LIMBS, NOSE_LIMB
 
 SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3 / HEIGHT  # of the picture's height
-ALL_LIMBS = (*LIMBS, NOSE_LIMB, *(limb for side in SIDES for limb in FACE_LIMBS[side]))
 
 
 def draw_pose(joints, camera=CAMERA, lost=()):

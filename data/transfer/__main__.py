@@ -20,7 +20,6 @@ from data.estimates.flags import add_pose_flags
 from data.estimates.following import fill_gaps, follow, swap_back
 from data.estimates.reading import read_poses
 from data.layout import JOINTS_FILE
-from data.pose.picture import draw_places
 from data.transfer.normalization import transfer
 from data.transfer.stance import measure
 from data.transfer.target import Target, open_target
@@ -40,10 +39,10 @@ def main() -> None:
     if len(places) < 2:
         raise UserError(f"--poses {args.poses}: {len(places)} frames; a sequence needs two")
     first = target.nearest(places[0]) if args.first_frame is None else args.first_frame
-    if first not in target.numbers:
+    if first not in target.pictures:
         raise UserError(
             f"--first_frame {first}: no training frame of {target.root}, which are numbered "
-            f"{target.numbers[0]} to {target.numbers[-1]}"
+            f"{min(target.pictures)} to {max(target.pictures)}"
         )
     with whole_folder(args.out) as partial:
         write_sequence(partial, places, target, first)
@@ -86,9 +85,8 @@ def write_sequence(root: Path, places: np.ndarray, target: Target, first: int) -
     labels.mkdir(parents=True)
     given.mkdir(parents=True)
     for number, joints in enumerate(places):
-        pose = draw_places(joints, target.width, target.height)
-        pose.save(labels / f"{number}.png", compress_level=1)
-    picture = target.frame(first)
+        target.draw(joints).save(labels / f"{number}.png", compress_level=1)
+    picture = target.pictures[first]
     shutil.copyfile(picture, given / f"0{picture.suffix}")
     table.write(root / "test" / JOINTS_FILE, dict(enumerate(places)))
 

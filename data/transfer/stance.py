@@ -14,7 +14,7 @@ from data.pose.skeleton import JOINT, JOINTS, SIDES
 ENDS = (2, 98)  # percentiles: the farthest and the nearest place on the floor
 UPRIGHT = 0.8  # quantile of heights at a distance that is taken for a body upright,
 STRETCHED = 0.8  # and of lengths that is taken for a bone across the view
-STEADY = 15  # frames over which the floor under somebody is a median: a jump is shorter
+STEADY = 31  # frames over which the floor under somebody is a median: a jump takes fewer than half
 FEWEST = 10  # frames with both feet
 ROUNDS = 30  # of the fit of heights
 SIZED = ("neck", "elbow", "wrist", "knee", "ankle")  # bones long enough to tell the size

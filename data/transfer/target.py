@@ -1,29 +1,39 @@
 """The dancer that a dance is transferred to: their joints, and the pictures they were found in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from core.errors import UserError, why
 from core.files import parse_json
 from data import layout
 from data.estimates import table
-from data.store.images import numbered_images, open_image
+from data.pose.picture import draw_places
+from data.store.images import numbered_images, open_image, read_frame
+
+FITTED_HEIGHT = 32  # pixels: of pose images that joints are fitted to
+MOST_FITTED = 500  # pose images, spread over all
+POOR = 0.08  # residual from which on a fit is not believed
 
 
 @dataclass(frozen=True)
 class Target:
-    """The training frames of a data set."""
+    """Training frames of a data set, their joints, and how its pose images are drawn."""
 
     root: Path
     numbers: np.ndarray  # (frames,) of the pictures
-    places: np.ndarray  # (frames, J, 2) in their pixels
+    places: np.ndarray  # (frames, J, 2) in pixels of pose images of width x height
     width: int
     height: int
+    draw: Callable[[np.ndarray], Image.Image]  # joints (J, 2) → their pose image
 
-    def frame(self, number: int) -> Path:
-        return numbered_images(self.root / "train" / "train_img")[number]
+    @cached_property
+    def pictures(self) -> dict[int, Path]:
+        return numbered_images(self.root / "train" / "train_img")
 
     def nearest(self, pose: np.ndarray) -> int:
         """Return the number of the frame whose joints are nearest to those of a pose (J, 2)."""
@@ -35,27 +45,58 @@ class Target:
 
 
 def open_target(path: Path) -> Target:
-    """Read the joints of a data set, or of that of a run. Raises UserError where there are none."""
+    """Read the joints of a data set, or of that of a run; without a table of them, fit them to
+    its pose images. Raises UserError for what is neither."""
     root = _data_of(path)
     if layout.kind_of(root) != layout.DANCE:
         raise UserError(f"--to {path}: neither a dance data set nor a run that was trained on one")
+    labels = numbered_images(root / "train" / "train_label")
     file = root / "train" / layout.JOINTS_FILE
-    if not file.is_file():
-        raise UserError(
-            f"--to {path}: {file} is not there; python -m data.video writes it with the data set"
-        )
+    return _from_table(root, file, labels) if file.is_file() else _fitted(root, labels)
+
+
+def _from_table(root: Path, file: Path, labels: dict[int, Path]) -> Target:
     try:
         found = table.read(file)
     except (OSError, ValueError) as error:
         said = why(error) if isinstance(error, OSError) else error
         raise UserError(f"{file}: {said}; import the data set anew") from None
-    people = {number: some[0].places for number, some in found.frames.items() if some}
-    pictures = numbered_images(root / "train" / "train_img")
-    numbers = sorted(people.keys() & pictures.keys())
+    people = {n: some[0].places for n, some in (found.frames if found else {}).items() if some}
+    numbers = sorted(people.keys() & labels.keys())
     if not numbers:
-        raise UserError(f"{file}: no frame of {root / 'train' / 'train_img'} is in it")
-    size = open_image(pictures[numbers[0]]).size
-    return Target(root, np.array(numbers), np.stack([people[n] for n in numbers]), *size)
+        raise UserError(f"{file}: no frame of {root / 'train'} is in it; import the set anew")
+    width, height = open_image(labels[numbers[0]]).size
+    draw = partial(draw_places, width=width, height=height)
+    places = np.stack([people[number] for number in numbers])
+    return Target(root, np.array(numbers), places, width, height, draw)
+
+
+def _fitted(root: Path, labels: dict[int, Path]) -> Target:
+    """Fit joints to some pose images; what is drawn has the style of their lines."""
+    import torch  # which takes seconds, and only this needs
+
+    from data.pose.fitting import JOINT_LIMBS, find_style, fit_joints
+    from data.pose.rendering import ENDS, render
+
+    numbers = np.array(list(labels))
+    numbers = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_FITTED)).astype(int)]
+    W, H = open_image(labels[int(numbers[0])]).size
+    height, width = FITTED_HEIGHT, round(FITTED_HEIGHT * W / H)
+    images = np.stack([read_frame(labels[int(number)], height, width) for number in numbers])
+    style = find_style(images)
+    fitted = fit_joints(images, style)
+    seen = (fitted.shown.float() @ JOINT_LIMBS.T > 0) & (fitted.residual < POOR)[:, None]
+    places = np.where(seen[..., None], fitted.places, np.nan)
+
+    def draw(joints: np.ndarray) -> Image.Image:
+        known = torch.from_numpy(np.isfinite(joints).all(axis=-1))
+        inside = known & torch.from_numpy(((joints >= 0) & (joints < (width, height))).all(axis=-1))
+        shown = known[ENDS].all(dim=1) & inside[ENDS].any(dim=1)
+        at = torch.from_numpy(np.nan_to_num(joints)).float()[None]
+        image = render(at, shown[None], height, width, style)[0]
+        return Image.fromarray((255 * image).round().byte().permute(1, 2, 0).numpy())
+
+    return Target(root, numbers, places, width, height, draw)
 
 
 def _data_of(path: Path) -> Path:

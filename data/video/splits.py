@@ -18,19 +18,19 @@ class Splits(NamedTuple):
     dropped: int  # frames of stretches too short for a split that is held out
 
 
-def split_stretches(stretches: Sequence[Sequence[int]], val: int, test: int, flags: str) -> Splits:
+def split_stretches(stretches: Sequence[Sequence[int]], val: int, test: int) -> Splits:
     """Hold out the last `test` frames and the `val` ones before them.
 
     stretches: frames that follow each other without a cut, in order. What is left of a stretch
-    where a split ends is used where it has SHORTEST frames. Raises UserError, naming the `flags`,
-    where less than half is left to train on.
+    where a split ends is used where it has SHORTEST frames. Raises UserError where less than half
+    is left to train on, or nothing of what is held out is so long.
     """
     frames = [(number, index) for index, stretch in enumerate(stretches) for number in stretch]
     trained = len(frames) - val - test
     if trained < max(SHORTEST, len(frames) / 2):
         raise UserError(
-            f"{flags}: of {len(frames)} frames with the person {val + test} would be held out and "
-            f"{max(trained, 0)} left to train on; hold out less, or give more video"
+            f"--val, --test: of {len(frames)} frames with the person {val + test} would be held "
+            f"out and {max(trained, 0)} left to train on; hold out less, or give more video"
         )
     parts = [
         [[number for number, _ in group] for _, group in groupby(part, key=lambda frame: frame[1])]
@@ -42,6 +42,12 @@ def split_stretches(stretches: Sequence[Sequence[int]], val: int, test: int, fla
             f"no {SHORTEST} frames with the person follow each other; raise --fill, lower "
             "--confidence, or look at what the estimator drew"
         )
+    for flag, asked, stretches in (("--val", val, kept[1]), ("--test", test, kept[2])):
+        if asked and not stretches:
+            raise UserError(
+                f"{flag}: no {SHORTEST} of the {asked} frames to hold out follow each other; "
+                "hold out more, or nothing (0)"
+            )
     dropped = sum(len(s) for part in parts[1:] for s in part if len(s) < SHORTEST)
     train, val = (list(chain.from_iterable(part)) for part in (parts[0], kept[1]))
     return Splits(train, val, kept[2], dropped)
