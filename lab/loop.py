@@ -227,5 +227,5 @@ def with_index(step: Callable) -> Callable:
 def as_number(value) -> float | None:
     """Return a number, also one in a tensor; None for anything else."""
     if torch.is_tensor(value) and value.numel() == 1:
-        return float(value)
+        return float(value.detach())
     return float(value) if isinstance(value, numbers.Real) else None
