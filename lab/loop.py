@@ -6,6 +6,7 @@ are those of the engine.
 
 import inspect
 import numbers
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,15 +64,22 @@ def notice(model, own: list[str]) -> str:
 
 
 def catch_up(model) -> None:
-    """Bring the schedules to the epoch of a checkpoint that was loaded."""
-    epoch = model.current_epoch
+    """Bring the schedules to the epoch of a checkpoint that was loaded.
+
+    Those of one's own by as many updates as there were epochs.
+    """
+    run = model.trainer.run
     for name, advance in (("kl_annealing", "update"), ("scheduler", "step")):
         schedule = getattr(model, name)
         if not model.has_own(name):
-            getattr(schedule, advance)(model.trainer.run.fractional_epoch)
+            getattr(schedule, advance)(run.fractional_epoch)
         elif not isinstance(schedule, ReduceLROnPlateau):
-            for _ in range(epoch):
-                getattr(schedule, advance)()
+            for group in model.optim.param_groups if name == "scheduler" else ():
+                group["lr"] = group.get("initial_lr", group["lr"])
+            with warnings.catch_warnings():  # of a scheduler before the optimizer's first step
+                warnings.simplefilter("ignore")
+                for _ in range(run.epoch):
+                    getattr(schedule, advance)()
 
 
 class HookedLoop(TrainingLoop):
@@ -141,15 +149,17 @@ class HookedLoop(TrainingLoop):
 
     def end_epoch(self, bar: tqdm) -> None:
         model, epoch, settings = self.model, self.run.epoch, self.run.settings
-        losses = self.run.epoch_metrics.metrics.get("loss"), self.run.epoch_metrics.batches
         super().end_epoch(bar)
         if model.has_own("save") and (epoch % settings.per_save == 0 or self.run.finished):
             self.saver.wait()
             model.save(str(Path(self.saver.folder) / f"epoch={epoch}.ckpt"))
-        if isinstance(model.scheduler, ReduceLROnPlateau):
-            model.scheduler.step(float(losses[0]) / losses[1])
-        else:
-            model.scheduler.step()
+
+    def next_epoch(self) -> None:
+        model, epoch = self.model, self.run.epoch_metrics
+        loss = float(epoch.metrics["loss"]) / epoch.batches
+        super().next_epoch()
+        plateau = isinstance(model.scheduler, ReduceLROnPlateau)
+        model.scheduler.step(*[loss] * plateau)
         model.teacher_forcing_ratio_update()
         model.kl_annealing.update()
 
@@ -217,5 +227,5 @@ def with_index(step: Callable) -> Callable:
 def as_number(value) -> float | None:
     """Return a number, also one in a tensor; None for anything else."""
     if torch.is_tensor(value) and value.numel() == 1:
-        return float(value)
+        return float(value.detach())
     return float(value) if isinstance(value, numbers.Real) else None

@@ -167,6 +167,8 @@ class VAE_Model(LabSteps):
         if self._tfr is not None:
             return self._tfr
         run = self.trainer.run
+        if run.epoch == 0 and self.has_own("teacher_forcing_ratio_update"):
+            return self.args.tfr  # from which the method goes on
         return schedules.teacher_forcing_ratio(self.args, run.fractional_epoch, run.initial_tfr)
 
     @tfr.setter

@@ -202,7 +202,7 @@ class TrainingLoop:
         if validates:
             gifs, scores = self.validate_epoch(bar, row)
         at = progress(run)
-        run.end_epoch()
+        self.next_epoch()
         self.tracker.log(epoch, row, gifs, scores)
 
         names += [checkpoint.BEST] if run.best["epoch"] == epoch else []
@@ -213,6 +213,10 @@ class TrainingLoop:
             saver.save(dict.fromkeys(names, state) | {checkpoint.LAST: resume_state})
         if validates:
             say(bar, summary(row, at, run.best))
+
+    def next_epoch(self) -> None:
+        """Go on to the next epoch, and its schedules."""
+        self.run.end_epoch()
 
     def validate_epoch(
         self, bar: tqdm, row: dict[str, dict[str, float]]

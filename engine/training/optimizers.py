@@ -48,7 +48,7 @@ def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
     if not isinstance(states, dict) or not states.keys() <= set(range(len(parameters))):
         raise ValueError("the optimizer has other parameters")
     for index, state in states.items():
-        _check_state(state, parameters[index], STATES[type(optimizer)])
+        _check_state(state, parameters[index], STATES.get(type(optimizer)))
     optimizer.load_state_dict(own | {"state": states})
     for group, before in zip(optimizer.param_groups, stored["param_groups"]):
         if not is_number(before["lr"], low=0):
@@ -56,12 +56,14 @@ def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
         group["lr"] = float(before["lr"])
 
 
-def _check_state(state: dict, parameter: Tensor, known: list[set[str]]) -> None:
-    if not isinstance(state, dict) or state.keys() not in known:
+def _check_state(state: dict, parameter: Tensor, known: list[set[str]] | None) -> None:
+    """Raise ValueError where this is not the state of a parameter; known: None where it is not."""
+    if not isinstance(state, dict) or (known is not None and state.keys() not in known):
         raise ValueError(f"the optimizer stores {state if state is None else list(state)}")
     for name, value in state.items():
         shape = () if name == "step" else parameter.shape
         if not torch.is_tensor(value) or value.shape != shape or not value.is_floating_point():
             raise ValueError(f"{name} of the optimizer does not fit its parameter")
-        if not is_finite(value) or (name not in MEANS and (value < 0).any()):
+        signed = known is None or name in MEANS
+        if not is_finite(value) or (not signed and (value < 0).any()):
             raise ValueError(f"{name} of the optimizer is out of range")

@@ -114,7 +114,8 @@ def steps_left(run: Run, data: TrainingData) -> int | None:
     epochs = range(run.epoch, run.settings.num_epoch)
     if run.settings.minutes is not None or len(epochs) > COUNTED_EPOCHS:
         return None
-    return sum(map(data.batches_in, epochs)) - run.epoch_metrics.batches
+    steps = sum(map(data.batches_in, epochs))
+    return steps - run.epoch_metrics.batches if steps else None
 
 
 def print_timed_steps(run: Run, data: TrainingData) -> None:
