@@ -18,7 +18,7 @@ from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
 from settings.flags import tester_parser
 from settings.resolve import make_settings
-from Tester import Test_model
+from tasks.dance import DanceTask
 
 PRESET = "--preset quick"
 
@@ -80,21 +80,22 @@ class DanceModel:
         found = checkpoint.find(str(path), prefer=checkpoint.LAST)
         explicit = {"DR": str(root), "ckpt_path": str(found.path)} | flags
         self.settings = make_settings(tester_parser(), explicit, found.settings)
-        self.model = Test_model(self.settings)
-        self.model.load_checkpoint()
+        self.task = DanceTask(self.settings)
+        self.model = self.task.model
+        checkpoint.load_weights(self.model, found)
         self.compute: Compute = choose_compute(
             choose_device("auto"), self.settings.precision, "off"
         )
-        self.compute.prepare(self.model)
+        self.compute.prepare(self.model).eval()
         self.found, self.path = found, found.path
 
     @property
     def data(self):
-        return self.model.task.data
+        return self.task.data
 
     def rollout(self, clips: Sequence[Clip]) -> list[Tensor]:
         """Predict clips as the Tester does: (T, 3, H, W) uint8 each, the first frame given."""
-        self.model.task.settle_output(self.found, lambda: clips[0])
+        self.task.settle_output(self.found, lambda: clips[0])
         settings = self.settings
         how = {"z": settings.latent, "temperature": settings.temperature, "seed": settings.seed}
         return rollout(self.model, clips, compute=self.compute, **how)

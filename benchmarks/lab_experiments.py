@@ -106,10 +106,10 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
         model.load_checkpoint()
         clip = next(iter(validation_clips(settings).values()))[0]
         compute = choose_compute(choose_device("auto"), settings.precision, "off")
-        compute.prepare(model).eval()
+        network = compute.prepare(model.task.model).eval()
         arm = f"β = {settings.kl_anneal_stop:g}"
         for kind, how in kinds.items():
-            (frames,) = rollout(model, [clip], compute=compute, seed=settings.seed, **how)
+            (frames,) = rollout(network, [clip], compute=compute, seed=settings.seed, **how)
             psnr = psnr_by_frame(frames[1:], clip.frames[1:]).mean()
             found.setdefault(arm, {}).setdefault(kind, []).append(float(psnr))
         kl.setdefault(arm, []).append(record.column(f"{judge_of(record)}_posterior_kl")[1][-1])

@@ -79,7 +79,7 @@ def main() -> None:
         if model.settings.holdout is None:
             raise UserError(f"--ckpt_path {path}: it has no --holdout to be scored on")
         clip = model.data.validation_clips()["holdout"][0]
-        model.model.task.settle_output(model.found, lambda clip=clip: clip)
+        model.task.settle_output(model.found, lambda clip=clip: clip)
         print(f"\n{path}: PSNR in dB of one step, z at the prior's mean\n")
         head = ["lost of the pose", "from the right frame", "from a wrong frame"]
         print(models.markdown(head, table_of(model, clip)))
