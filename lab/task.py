@@ -11,7 +11,7 @@ from engine.checkpoints.checkpoint import Checkpoint
 from lab.loaders import LoaderData, clips_of_loader
 from lab.model import engine_view
 from modules.vae import CVAE
-from tasks.dance import DanceTask
+from tasks.dance import DanceTask, baseline_scores, print_baselines
 
 OWN_VALIDATION = "val_one_step"  # the set that a validation of one's own is logged as
 
@@ -34,7 +34,7 @@ class LabTask(DanceTask):
 
     def clips(self) -> dict[str, list[Clip]]:
         """Return the clips to validate on, of the arguments as they are now."""
-        return self._once("clips", self.data.validation_clips)
+        return self._once("clips", lambda: self.data.validation_clips())
 
     def _once(self, name: str, make) -> Any:
         """Make something of the arguments; they may be assigned to, and it is made anew then."""
@@ -69,6 +69,9 @@ class LabTask(DanceTask):
     def baselines(self, sets: dict[str, list[Clip]]) -> dict[str, float]:
         if OWN_VALIDATION in sets:
             print(f"the best checkpoint is chosen by {OWN_VALIDATION}: the lowest mean it returns")
+            return {}
+        if self.settings.DR is None:  # all data are those of the model's loaders
+            print_baselines(baseline_scores(sets, None))
             return {}
         return super().baselines(sets)
 

@@ -47,6 +47,7 @@ def block_of(said: str) -> dict[str, str]:
 
 def test_a_start_says_what_it_is_about_to_do(small_root, tmp_path):
     said = train(small_root, tmp_path / "run")
+    assert "--kl_anneal_cycle 1 or fewer has it climb" in " ".join(said.split())
     block = block_of(said)
     assert block["data"] == f"{small_root}: 12 frames; an epoch is 3 steps of 1 windows"
     assert block["windows"] == "3 of 4 frames an epoch, in 2 recordings of 12 frames"
