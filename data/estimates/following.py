@@ -12,6 +12,7 @@ from data.estimates.keypoints import FEWEST, Estimates, Person
 from data.pose.skeleton import JOINT, JOINTS, SIDES
 
 FARTHEST = 0.6  # of a person's size that somebody moves from a frame to the next, at most
+SMALL = 0.4  # of the largest person's size, below which somebody is not the one to follow
 PAIRED = {  # joints whose sides are swapped together; those of a face lie too near to tell
     "arms": ("shoulder", "elbow", "wrist", "hand"),
     "legs": ("hip", "knee", "ankle", "heel", "toe"),
@@ -26,8 +27,8 @@ def follow(
 
     The largest one of the first frame with people, or, counted from 1, number `person` from the
     left in the first frame with as many; afterwards whoever is nearest to where they were, with
-    the same track where the estimator tracks. Who is out of sight is found again where they
-    reappear; without `person`, the largest one is.
+    the same track where the estimator tracks. Without `person`, whoever is much larger takes over,
+    and the largest one where nobody is near.
     """
     places = np.full((length, len(JOINTS), 2), np.nan, np.float32)
     last: Person | None = None
@@ -65,11 +66,12 @@ def _choose(people: list[Person], last: Person | None, age: int, person: int | N
     same = [p for p in people if p.track is not None and p.track == last.track]
     if same:
         return same[0]
-    way = [_distance(someone, last) for someone in people]
-    nearest = int(np.argmin(way))
-    if person is not None or way[nearest] <= FARTHEST * max(last.size, 1e-6) * age:
-        return people[nearest]
-    return max(people, key=lambda someone: someone.size)
+    nearest = min(people, key=lambda someone: _distance(someone, last))
+    if person is not None:
+        return nearest
+    largest = max(people, key=lambda someone: someone.size)
+    near = _distance(nearest, last) <= FARTHEST * max(last.size, 1e-6) * age
+    return nearest if near and nearest.size > SMALL * largest.size else largest
 
 
 def _distance(one: Person, other: Person) -> float:

@@ -1,5 +1,6 @@
 """Which format of an estimator a file or folder has, and its people."""
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ FORMATS = (
     "OpenPose's folder of JSON, COCO keypoints (MMPose, Ultralytics), MediaPipe's landmarks, "
     ".pose, or the CSV of docs/data.md"
 )
+UNUSUAL = (OverflowError, RecursionError, csv.Error)  # raised by numbers and files made to
 
 
 def read_poses(path: Path) -> Estimates:
@@ -33,7 +35,7 @@ def read_poses(path: Path) -> Estimates:
             raise UserError(f"--poses {path}: {_looks(path)}; expected {FORMATS}")
     except OSError as error:
         raise UserError(f"--poses {path}: {why(error)}") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, *UNUSUAL) as error:
         said = str(error) if isinstance(error, ValueError) else f"not as expected ({error!r})"
         raise UserError(f"--poses {path}: {said}; expected {FORMATS}") from None
     if not any(found.frames.values()):

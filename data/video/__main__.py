@@ -114,8 +114,20 @@ def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
         help="keep as much of the picture as that shape can (the default), or come as near to the "
         "person as their movements allow",
     )
-    add("--val", type=non_negative, default=10.0, metavar="SECONDS", help="to validate on")
-    add("--test", type=non_negative, default=20.0, metavar="SECONDS", help="to test on, at the end")
+    add(
+        "--val",
+        type=non_negative,
+        default=10.0,
+        metavar="SECONDS",
+        help="to validate on (default: 10)",
+    )
+    add(
+        "--test",
+        type=non_negative,
+        default=20.0,
+        metavar="SECONDS",
+        help="to test on, at the end (default: 20)",
+    )
     add_pose_flags(parser)
     args = parser.parse_args(argv)
     if len(args.poses) != len(args.video):

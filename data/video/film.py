@@ -55,9 +55,9 @@ def open_film(path: Path) -> Film:
         first = next(_decoded(container, path), None)
         if first is None:
             raise UserError(f"--video {path}: not one frame decodes; {_again(path)}")
-        if first.color_trc in HDR:
+        if (transfer := stream.codec_context.color_trc) in HDR:
             raise UserError(
-                f"--video {path}: HDR ({HDR[first.color_trc]}), whose colors are not those of "
+                f"--video {path}: HDR ({HDR[transfer]}), whose colors are not those of "
                 "pictures; convert it, and estimate the poses on that: ffmpeg -i "
                 f"{path.name} -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709:p=bt709,"
                 "format=yuv420p sdr.mp4"

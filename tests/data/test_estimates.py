@@ -216,6 +216,11 @@ def test_the_largest_is_followed_and_the_one_asked_for(steady):
     both = crowd(crossing, steady)
     known = JOINT["neck"]
     assert np.allclose(follow(both, 20)[:, known], steady[:, known], atol=0.01)
+    # … also where somebody small is all that is seen at first: a picture on the wall.
+    late = Estimates(
+        "test", {n: people[: 1 + (n > 4)] for n, people in crowd(steady, small).frames.items()}
+    )
+    assert np.allclose(follow(late, 20)[6:, known], steady[6:, known], atol=0.01)
     # The first from the left stays so, also after they have crossed.
     assert np.allclose(follow(both, 20, person=1)[:, known], crossing[:, known], atol=0.01)
     with pytest.raises(UserError, match="--person 3: no frame has more than 2"):

@@ -20,6 +20,7 @@ from data.transfer.normalization import transfer
 from data.transfer.stance import ANKLES, floor_under, measure
 from demo.dance import recording, train_cuts
 from demo.motion import dance
+from player.starts import dance_starts
 from tests.support import estimators as theirs
 
 TALL = {"neck": 1.10, "shoulder": 1.12, "elbow": 1.06, "wrist": 1.04}
@@ -200,6 +201,9 @@ def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     assert not clip.has_truth
     given = out / "test/test_img/0/0.png"
     assert given.read_bytes() == (dancer / "train/train_img/7.png").read_bytes()
+    # The player offers it as a choreography.
+    (start,) = dance_starts(settings(DR=str(out)))
+    assert len(start.poses) == len(clip)
 
 
 def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys, settings):
