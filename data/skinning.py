@@ -91,8 +91,9 @@ class Turn:
         total = parts[:, :, 0] + turned.sum(2)
         cover = total[:, :, C:]
         brought = total[:, :, :C] / cover.clamp(min=1)
-        shadow = (1 - opacity) * difference
-        return (brought + (1 - cover.clamp(max=1)) * (background + shadow)).clamp_(0, 1)
+        # What is not opaque, such as a shadow, stays, but where a limb comes to lie over it.
+        shadow = (1 - opacity) * difference * (1 - (cover - opacity).clamp(0, 1))
+        return (brought + (1 - cover.clamp(max=1)) * background + shadow).clamp_(0, 1)
 
 
 def _weights(joints: Tensor, points: Tensor) -> Tensor:

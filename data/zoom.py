@@ -52,8 +52,7 @@ class Zoom(NamedTuple):
         # What is opaque brings its color, what is not its difference, such as a shadow.
         shadow = (1 - opacity) * difference * _near(opacity, h // 4)
         layers = torch.cat([opacity * frames, opacity, shadow], dim=2).flatten(0, 1)
-        mode = "bicubic" if h == H else "bilinear"
-        layers = grid_sample(layers, self._grid(h, w, T), mode=mode, align_corners=False)
+        layers = grid_sample(layers, self._grid(h, w, T), mode="bicubic", align_corners=False)
         solid, shadow = layers[:, : C + 1], layers[:, C + 1 :]
         if h == H:
             solid = solid + self._amount() * (solid - _smoothed(solid, 3))
@@ -80,8 +79,9 @@ class Zoom(NamedTuple):
 def _near(opacity: Tensor, reach: int) -> Tensor:
     """1 near the person, 0 farther than about `reach` pixels: (n, T, 1, h, w)."""
     flat = opacity.flatten(0, 1)
-    side = 2 * (reach // 2) + 1
-    near = _smoothed(max_pool2d(flat, side, stride=1, padding=side // 2), side)
+    half = reach // 2
+    near = max_pool2d(flat, 4 * half + 1, stride=1, padding=2 * half)
+    near = _smoothed(near, 2 * half + 1)
     width = flat.shape[-1]
     aside = (torch.arange(width, device=flat.device) + 0.5).minimum(
         width - 0.5 - torch.arange(width, device=flat.device)
