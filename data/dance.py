@@ -15,7 +15,15 @@ from core import distributed
 from core.errors import UserError
 from data.augmentation import Augmentation
 from data.dance_files import Split, check_root, list_split, read_cuts
-from data.placement import as_images, frames_in, frames_of, gather_windows, larger_by, place
+from data.placement import (
+    as_frames,
+    as_images,
+    frames_in,
+    frames_of,
+    gather_windows,
+    larger_by,
+    place,
+)
 from data.reposing import Rates, Reposing
 from data.skeletons import fitted_poses
 from data.store.images import numbered_folders
@@ -166,7 +174,7 @@ class DanceData:
 class DanceWindows:
     """Training windows gathered by index from the decoded frames (`data.types.TrainingData`).
 
-    Frames live on the device where they take at most a quarter of its free memory.
+    Frames and poses lie on the host until `place` puts them on the device.
     """
 
     def __init__(self, settings, device: torch.device, data: DanceData | None = None):
@@ -181,7 +189,7 @@ class DanceWindows:
         for epoch in {0, settings.num_epoch - 1}:
             self._check_length(epoch)
         # (frames, H, W, 3) uint8 each
-        self.frames, self.poses = (place(x, device) for x in train.decoded(settings))
+        self.frames, self.poses = map(as_frames, train.decoded(settings))
         self.augmentation = None
         if settings.augment:
             training = np.concatenate([np.arange(a, b) for a, b in self.recordings])
@@ -204,11 +212,20 @@ class DanceWindows:
             some = training[:: max(1, len(training) // BACKGROUND_FRAMES)]
             pixels = torch.from_numpy(median_background(larger[some], poses[some]) / 255)
             larger_background = pixels.permute(2, 0, 1).to(self.device)
-            larger = place(larger, self.device)
+            larger = as_frames(larger)
         poses = fitted_poses(train.poses, settings)
         return Reposing(
             rates, settings.seed, poses, self.recordings, background, larger, larger_background
         )
+
+    def place(self) -> "DanceWindows":
+        """Put all frames on the device where there is room; all processes call it at once."""
+        reposing = self.augmentation.reposing if self.augmentation else None
+        larger = [reposing.larger] if reposing and reposing.larger is not None else []
+        self.frames, self.poses, *larger = place((self.frames, self.poses, *larger), self.device)
+        if larger:
+            (reposing.larger,) = larger
+        return self
 
     def recordings_in(self, epoch: int) -> list[Recording]:
         """Return the part of the recordings that `--partial` and `--fast_train` leave."""

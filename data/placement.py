@@ -1,11 +1,13 @@
 """Decoded frames on their way to a model: onto the device, and from there into batches."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from core import distributed
 from data.store.images import open_image
 from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import Shards
@@ -35,13 +37,22 @@ def larger_by(pictures: Pictures, settings) -> int:
     return 2 if enough else 1
 
 
-def place(pixels: np.ndarray | Shards, device: torch.device) -> Tensor | Shards:
-    """Put decoded frames on the device where they take at most a quarter of its free memory."""
-    frames = pixels if isinstance(pixels, Shards) else torch.from_numpy(pixels)
+def as_frames(pixels: np.ndarray | Shards) -> Tensor | Shards:
+    """Return decoded frames as what is gathered from, on the host, without a copy."""
+    return pixels if isinstance(pixels, Shards) else torch.from_numpy(pixels)
+
+
+def place(arrays: Sequence[Tensor | Shards], device: torch.device) -> list[Tensor | Shards]:
+    """Put all arrays on the device where together they take at most a quarter of its free memory.
+
+    All or none of them, and the same in all processes, which must call this at once: windows are
+    gathered from every array by one index, and processes exchange what lies where the frames do.
+    """
     if device.type != "cuda":
-        return frames
+        return list(arrays)
     free, _ = torch.cuda.mem_get_info(device)
-    return frames.to(device) if frames.nbytes < free / 4 else frames
+    (too_large,) = distributed.all_reduce_max(sum(x.nbytes for x in arrays) > free / 4)
+    return list(arrays) if too_large else [x.to(device) for x in arrays]
 
 
 def gather_windows(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:

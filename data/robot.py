@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.files import open_regular
 from core.randomness import Stream, numpy_generator
 from data.layout import ROBOT, check_root
-from data.placement import as_images, frames_of, gather_windows, place
+from data.placement import as_frames, as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders, numbered_images
 from data.store.picture_files import PictureFiles
 from data.types import Batch, Clip
@@ -197,7 +197,7 @@ class RobotData:
 class RobotWindows:
     """Training windows gathered by index from the decoded frames (`data.types.TrainingData`).
 
-    An epoch has `epoch_size` batches.
+    An epoch has `epoch_size` batches. Frames lie on the host until `place` puts them on the device.
     """
 
     def __init__(self, settings, device: torch.device, data: RobotData | None = None):
@@ -207,8 +207,13 @@ class RobotWindows:
         self.sequences = (data or RobotData(settings)).sequences("train")
         asked = f"--n_past {settings.n_past} --n_future {settings.n_future}"
         self.sequences.require(self.length, asked)
-        self.frames = place(frames_of(self.sequences.images, settings), device)
+        self.frames = as_frames(frames_of(self.sequences.images, settings))
         self.conditions = torch.from_numpy(self.sequences.conditions).to(device)
+
+    def place(self) -> "RobotWindows":
+        """Put the frames on the device where there is room; all processes call it at once."""
+        (self.frames,) = place((self.frames,), self.device)
+        return self
 
     def batches_in(self, epoch: int) -> int:
         """Return how many batches the epoch has."""

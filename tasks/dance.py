@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from core.device import Compute
+from core.distributed import local_main_process_first
 from core.errors import UserError
 from data.dance import DanceData, DanceWindows
 from data.types import Clip
@@ -78,7 +79,9 @@ class DanceTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> DanceWindows:
-        return DanceWindows(self.settings, device, self.data)
+        return local_main_process_first(
+            lambda: DanceWindows(self.settings, device, self.data)
+        ).place()
 
     def data_digest(self) -> str:
         return self.data.digest()

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from core.device import Compute
+from core.distributed import local_main_process_first
 from core.errors import UserError
 from data.robot import RobotData, RobotWindows
 from data.types import Clip
@@ -46,7 +47,9 @@ class RobotTask(Task):
     # -------------------------------------------------------------------- data
 
     def training_data(self, device: torch.device) -> RobotWindows:
-        return RobotWindows(self.settings, device, self.data)
+        return local_main_process_first(
+            lambda: RobotWindows(self.settings, device, self.data)
+        ).place()
 
     def data_digest(self) -> str:
         return self.data.digest()

@@ -27,7 +27,10 @@ class TrainedTask(ABC):
 
     @abstractmethod
     def training_data(self, device: torch.device) -> TrainingData:
-        """Return what to train on."""
+        """Return what to train on. All processes call this at once.
+
+        Who writes files for the others does so in `core.distributed.local_main_process_first`.
+        """
 
     @abstractmethod
     def data_digest(self) -> str:

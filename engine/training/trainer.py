@@ -63,7 +63,7 @@ class Trainer:
             )
         print_global_batch_size(settings)
         sets = distributed.local_main_process_first(task.validation_sets)
-        data = distributed.local_main_process_first(lambda: task.training_data(run.compute.device))
+        data = task.training_data(run.compute.device)
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
         print_overview(task, run, data, sets, threads)
         if settings.dry_run:
