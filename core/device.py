@@ -1,10 +1,13 @@
 """Where and in which precision a model computes."""
 
 import ctypes
+import os
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -111,21 +114,36 @@ def choose_compute(device: torch.device, precision: str, compile_networks: str) 
 
     Raises UserError where bf16 is asked for and the device has none.
     """
-    has_bf16 = {
-        "cpu": _cpu_multiplies_bf16,
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-    }.get(device.type, lambda: False)
     if precision == "bf16" and device.type not in ("cpu", "cuda"):
         raise UserError(f"--precision bf16 is for cpu and cuda, not {device.type}; use fp32")
-    bf16 = precision == "bf16" or (precision == "auto" and has_bf16())
+    bf16 = precision != "fp32" and _multiplies_bf16(device)
+    if precision == "bf16" and not bf16:
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
+            raise UserError(f"--precision bf16: {device}, {name}, has none; use fp32 or auto")
+        bf16 = True  # slow on such a CPU, but the same numbers
     pays = device.type == "cuda" and _has_compiler()
     compiled = compile_networks == "on" or (compile_networks == "auto" and pays)
     return Compute(device, bf16, compiled)
 
 
 def _has_compiler() -> bool:
-    """Tell whether torch.compile finds what it needs on CUDA: Triton and a C compiler."""
-    return find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
+    """Tell whether torch.compile finds what it needs on CUDA.
+
+    That is Triton, and what Triton compiles its launchers with: $CC, gcc or clang, and the header
+    of this Python, which slim images and systems without python3-dev lack.
+    """
+    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return find_spec("triton") is not None and any(map(shutil.which, compilers)) and header.is_file()
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Tell whether this very device has bf16 instructions."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):  # what is asked is the current one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _cpu_multiplies_bf16()
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -91,6 +91,49 @@ def test_precision_and_compile_flags_are_what_they_say(monkeypatch):
         choose_compute(torch.device("mps"), "bf16", "off")
 
 
+def test_bf16_is_asked_of_the_very_device_and_refused_where_it_has_none(monkeypatch):
+    """Of two GPUs, the current one has bf16 and cuda:1 has not."""
+    current = [0]
+
+    class Current:
+        def __init__(self, device: torch.device):
+            self.device = device
+
+        def __enter__(self):
+            current.append(self.device.index or 0)
+
+        def __exit__(self, *_):
+            current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: current[-1] == 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU of before")
+    one, other = (torch.device("cuda", index) for index in range(2))
+    assert choose_compute(one, "bf16", "off").bf16
+    assert choose_compute(one, "auto", "off").bf16
+    assert not choose_compute(other, "auto", "off").bf16
+    with pytest.raises(UserError, match="--precision bf16: cuda:1, a GPU of before"):
+        choose_compute(other, "bf16", "off")
+
+
+@pytest.mark.parametrize("lacking", [None, "triton", "compiler", "header"])
+def test_networks_are_compiled_where_triton_finds_a_compiler_and_the_header(
+    monkeypatch, tmp_path, lacking
+):
+    if lacking != "header":
+        (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("core.device.find_spec", lambda name: lacking != "triton" or None)
+    monkeypatch.setattr("core.device.sysconfig.get_path", lambda name: str(tmp_path))
+    found = [] if lacking == "compiler" else ["clang"]
+    monkeypatch.setattr("core.device.shutil.which", lambda name: name in found or None)
+    monkeypatch.setattr("core.device._multiplies_bf16", lambda device: True)
+    cuda = torch.device("cuda")
+    assert choose_compute(cuda, "auto", "auto").compiled is (lacking is None)
+    monkeypatch.setenv("CC", "clang-of-my-own")  # it is what Triton takes, and is not there
+    assert not choose_compute(cuda, "auto", "auto").compiled
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 def test_a_captured_rollout_is_the_one_of_the_cpu():
     clip = Clip("0", *(torch.randint(0, 256, (n, 3, 32, 64)).byte() for n in (1, 80)))
