@@ -95,7 +95,10 @@ def check_shapes(checkpoint: Checkpoint, build: Any) -> None:
 
 @contextlib.contextmanager
 def seeded_weights(seed: int) -> Iterator[None]:
-    """Draw initial weights from the seed and leave the global generator as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(torch_seed(seed, Stream.INITIAL_WEIGHTS))
+    """Draw initial weights from the seed and leave the global generator as it was.
+
+    Weights are drawn on the CPU; the generators of GPUs are left alone, or each would be set up.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(torch_seed(seed, Stream.INITIAL_WEIGHTS))
         yield
