@@ -135,7 +135,9 @@ def _has_compiler() -> bool:
     """
     compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
     header = Path(sysconfig.get_path("include"), "Python.h")
-    return find_spec("triton") is not None and any(map(shutil.which, compilers)) and header.is_file()
+    return (
+        find_spec("triton") is not None and any(map(shutil.which, compilers)) and header.is_file()
+    )
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

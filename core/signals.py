@@ -50,6 +50,28 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Hold signals back within the block, and let them come when it is over.
+
+    For work that an exception at any line would break in a way of its own, such as the capture of
+    a CUDA graph. Outside the main thread, which alone gets signals, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    heeded = [n for n in SIGNALS if callable(signal.getsignal(n))]
+    before = {n: signal.signal(n, lambda signum, _: arrived.append(signum)) for n in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
+
+
 class Interrupted(Exception):
     """Raised inside `StopRequest.interruptible` when a signal arrives there."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from core import distributed
+from core import distributed, graphs
 from core.device import Compute
 from core.randomness import Stream, normal
 from data.types import Clip, to_float
@@ -51,9 +51,6 @@ def rollout(
     noise = PriorNoise(
         z, temperature, seed, draws if draws is not None else [(k,) for k in range(len(clips))]
     )
-    if compute.device.type == "cuda":
-        with torch.cuda.device(compute.device):  # streams and graphs are those of the current one
-            return _rollout(model, clips, compute, noise, posterior, watch)
     return _rollout(model, clips, compute, noise, posterior, watch)
 
 
@@ -88,7 +85,7 @@ def _rollout(
     context = to_float(context)  # (n_past, B, C, H, W)
     # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
     with compute.autocast():
-        stepper = Stepper(model, context)
+        stepper = Stepper(model, context, longest - n_past)
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))
             conditions = torch.stack(
@@ -116,9 +113,19 @@ class Stepper:
     `torch.inference_mode()` and one `autocast()`.
     """
 
-    def __init__(self, model: Model, context: Tensor):
-        """Begin at the first of the context frames (n_past, B, C, H, W) in [0, 1]."""
+    # A capture takes as long as some ten steps: three to warm up, one to record, and what building
+    # the graph takes. From three times as many on it is sure to pay; a player has no end.
+    CAPTURED_FROM = 32
+
+    def __init__(self, model: Model, context: Tensor, predicted: int | None = None):
+        """Begin at the first of the context frames (n_past, B, C, H, W) in [0, 1].
+
+        predicted: how many frames will be predicted, where that is known; on CUDA many are by a
+        graph that is captured, few are not worth it.
+        """
         self.model, self.context, self.t = model, context, 0
+        is_long = predicted is None or predicted >= self.CAPTURED_FROM
+        self._captures = is_long and graphs.can_record(context.device)
         self.frame, self.state = context[0], model.initial_state(context[0])
         self._predict: Callable = model.predict
 
@@ -136,7 +143,7 @@ class Stepper:
         elif truth is not None:
             self.frame, self.state = self.model.predict(*inputs, truth)
         else:
-            if self.t == len(self.context) and self.frame.device.type == "cuda":
+            if self.t == len(self.context) and self._captures:
                 self._predict = CapturedPredict(self.model, *inputs)
             self.frame, self.state = self._predict(*inputs)
         return self.frame
@@ -149,32 +156,26 @@ class CapturedPredict:
     overwritten by the next call, and what is passed in is taken from there, not from the argument.
     """
 
-    WARM_UP = 3  # calls before the capture, in which kernels are chosen and compiled
-
     def __init__(self, model: Model, frame: Tensor, condition: Tensor, state: Any, noise: Tensor):
         self.frame, self.condition, self.noise = (x.clone() for x in (frame, condition, noise))
         self.state = tree_map_only(Tensor, Tensor.clone, state)
         inputs = (self.frame, self.condition, self.state, self.noise)
-        side_stream = torch.cuda.Stream()
-        side_stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side_stream):
-            for _ in range(self.WARM_UP):
-                model.predict(*inputs)
-        torch.cuda.current_stream().wait_stream(side_stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+
+        def predict() -> None:
             next_frame, next_state = model.predict(*inputs)
             self.frame.copy_(next_frame)
             for old, new in zip(tree_leaves(self.state), tree_leaves(next_state)):
                 if torch.is_tensor(old):
                     old.copy_(new)
 
+        self._replay = graphs.record(predict, frame.device, lambda: model.predict(*inputs))
+
     def __call__(
         self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
     ) -> tuple[Tensor, Any]:
         self.condition.copy_(condition)
         self.noise.copy_(noise)
-        self.graph.replay()
+        self._replay()
         return self.frame, self.state
 
 

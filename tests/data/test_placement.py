@@ -28,9 +28,11 @@ def free_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (FREE, 2 * FREE))
 
 
-@pytest.mark.parametrize(("sizes", "home"), [((100, 100), GPU), ((200, 200), CPU), ((10, 240), CPU)])
+@pytest.mark.parametrize(
+    ("sizes", "home"), [((100, 100), GPU), ((200, 200), CPU), ((10, 245), CPU)]
+)
 def test_all_arrays_lie_where_all_of_them_have_room(sizes, home):
-    """Each of 200 bytes alone would have gone to the GPU, and one of 10 beside one of 240."""
+    """Each of 200 bytes alone would have gone to the GPU, and one of 10 beside one of 245."""
     assert [x.device for x in place([Frames(size) for size in sizes], GPU)] == [home, home]
 
 

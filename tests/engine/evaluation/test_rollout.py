@@ -10,6 +10,7 @@ from core.randomness import Stream, normal
 from data.types import Clip
 from engine.evaluation.rollout import rollout, to_uint8
 from tests.support import reference
+from tests.support.graphs import stand_in
 from tests.support.vae import make_clips, make_model
 
 CPU = Compute(torch.device("cpu"))
@@ -121,3 +122,14 @@ def test_quantization_rounds_to_even_and_saturates():
     values = torch.tensor([-0.2, 0.0, 0.5 / 255, 1.5 / 255, 0.5, 1.0, 1.7], dtype=torch.float64)
     expected = np.rint(255 * values.clamp(0, 1).numpy()).astype(np.uint8)
     assert to_uint8(values).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("predicted", "graphs"), [(31, 0), (32, 1), (70, 1)])
+def test_long_rollouts_are_captured_and_are_those_that_are_not(monkeypatch, predicted, graphs):
+    """With the work itself in the graph's place: its memory is fixed, its inputs are copied."""
+    model, clips = make_model().eval(), make_clips([predicted + 1, 4])
+    eager = rollout(model, clips, compute=CPU, seed=4)
+    recorded = stand_in(monkeypatch)
+    captured = rollout(model, clips, compute=CPU, seed=4)
+    assert all(map(torch.equal, captured, eager))
+    assert [graph.replays for graph in recorded] == [predicted] * graphs
