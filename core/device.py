@@ -1,5 +1,6 @@
 """Where and in which precision a model computes."""
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -70,6 +71,16 @@ class Compute:
         """Return the context for the forward pass; losses leave it in float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
+    def uncompiled(self) -> contextlib.AbstractContextManager:
+        """Return the context in which the networks run as they are written.
+
+        For what runs in shapes of its own and not for long: rollouts, statistics, diagnostics. To
+        compile for them took longer than they do; a long rollout on CUDA is a graph in any case.
+        """
+        if not self.compiled:
+            return contextlib.nullcontext()
+        return torch.compiler.set_stance("force_eager")
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move a model here, colors last in memory, and compile each of its networks.
 
@@ -80,8 +91,8 @@ class Compute:
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.compiled:
-            # Training with and without teacher forcing, validation and test each have shapes of
-            # their own, and all networks count towards one limit.
+            # Training with and without teacher forcing have shapes of their own, and all networks
+            # count towards one limit.
             torch._dynamo.config.recompile_limit = 64
             # It would cut each network at the bounds of DistributedDataParallel's buckets, to
             # begin exchanging within one; between networks that happens without it.

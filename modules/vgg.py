@@ -82,6 +82,13 @@ class VGGDecoder(nn.Module):
         )
         self.tail = nn.ConvTranspose2d(w, 3, 3, padding=1)
 
+    def compile(self, *args, **kwargs) -> None:
+        """Compile once for a number of frames, and from the second number on for all of them.
+
+        How many steps are predicted at once is up to the tosses of teacher forcing.
+        """
+        super().compile(*args, **kwargs | {"dynamic": None})
+
     def skip_terms(self, skips: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return what the skips contribute to each stage's first convolution, largest first."""
         return tuple(stage.skip(x) for stage, x in zip(reversed(self.stages), skips))

@@ -84,7 +84,7 @@ def _rollout(
     predicted[:n_past] = context
     context = to_float(context)  # (n_past, B, C, H, W)
     # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
-    with compute.autocast():
+    with compute.uncompiled(), compute.autocast():
         stepper = Stepper(model, context, longest - n_past)
         for start in range(1, longest, CONDITION_CHUNK):
             steps = range(start, min(start + CONDITION_CHUNK, longest))

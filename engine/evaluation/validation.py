@@ -148,7 +148,7 @@ def posterior_diagnostics(
     shape = (length - 1, *model.latent_shape)
     noise = normal(shape, settings.seed, Stream.DIAGNOSTIC, counters, compute.device)
     forced = [True] * (length - 1)
-    with compute.autocast():
+    with compute.uncompiled(), compute.autocast():
         _, metrics, _ = model(
             Batch(frames, conditions),
             teacher_forcing=forced,

@@ -128,8 +128,7 @@ class Run:
         if not has_batch_norm(self.model):
             return
         seen = 0
-        # Not worth compiling once more.
-        with recomputed_bn_stats(self.model, self.guard), torch.compiler.set_stance("force_eager"):
+        with recomputed_bn_stats(self.model, self.guard), self.compute.uncompiled():
             for number, batch in enumerate(data.batches(self.epoch)):
                 B, T = batch.frames.shape[:2]
                 true = batch.frames[:, :-1] if self.prediction_buffer else None
