@@ -6,7 +6,7 @@ Shapes: B batch, C channels, H height, W width. Every block keeps H and W.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, leaky_relu
 
 
 class ResidualBlock(nn.Module):
@@ -51,11 +51,26 @@ class GatedFeedForward(nn.Module):
         self.activation = nn.LeakyReLU(0.1, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Two convolutions by half of `conv` each instead of one and a chunk: the halves are then
-        # contiguous, and no gradient has to be put together from two.
+        mix = self._mix_by_halves if x.device.type == "cpu" else self._mix_at_once
+        return self.conv_out(mix(x)) + x
+
+    def _mix_by_halves(self, x: Tensor) -> Tensor:
+        """Gate the channels, (B, C, H, W) → (B, 2C, H, W), by two convolutions with half of `conv`.
+
+        The halves are then contiguous, and no gradient has to be put together from two.
+        """
         weights, biases = self.conv.weight.chunk(2), self.conv.bias.chunk(2)
         value, gate = (conv2d(x, w, b) for w, b in zip(weights, biases))  # (B, 2C, H, W) each
-        return self.conv_out(value * self.activation(gate)) + x
+        return value * self.activation(gate)
+
+    def _mix_at_once(self, x: Tensor) -> Tensor:
+        """Do the same by one convolution.
+
+        Where each operation is a launch, fewer of them count; and autocast keeps the weights that
+        it has cast, but not a half of them, which is a view.
+        """
+        value, gate = self.conv(x).chunk(2, dim=1)
+        return value * leaky_relu(gate, self.activation.negative_slope)
 
 
 class DepthConvBlock(nn.Module):

@@ -261,3 +261,17 @@ def test_eval_of_the_lab_model_is_that_of_a_module(settings):
     assert torch.equal(model.label_transformation[2].running_mean, before)
     assert model.train() is model
     assert all(module.training for module in model.modules())
+
+
+def test_the_gates_mixed_at_once_are_those_mixed_by_halves():
+    """The form for GPUs has the values and gradients of the form for CPUs."""
+    torch.manual_seed(0)
+    layer = GatedFeedForward(6)
+    x = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    results = []
+    for mix in (layer._mix_by_halves, layer._mix_at_once):
+        mixed = mix(x)
+        gradients = torch.autograd.grad(mixed.square().sum(), [x, *layer.conv.parameters()])
+        results.append([mixed.detach(), *gradients])
+        assert mixed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*results)
