@@ -76,6 +76,8 @@ class PredictionBuffer:
     def __init__(self, frames: Tensor | Shards):
         """Begin with the true frames, (N, H, W, C) uint8 on any device."""
         self.frames = frames.to(frames.device) if isinstance(frames, Shards) else frames.clone()
+        # (N,) which prediction of a batch each frame takes: of use within `keep` alone.
+        self._taken = torch.empty(len(frames), dtype=torch.int64, device=self.frames.device)
 
     def previous(
         self, batch: Batch, teacher_forcing: Sequence[bool], swapped: Tensor | None = None
@@ -104,7 +106,9 @@ class PredictionBuffer:
         """Buffer the predictions (B, T - 1, C, H, W) of frames 1 to T - 1 of each window.
 
         Those of all processes, since another may ask for the frame next; all buffer the same. Where
-        `finite`, a boolean scalar, is not set, what was there before stays.
+        `finite`, a boolean scalar, is not set, what was there before stays. Of a frame that several
+        windows predict, the last one's is taken: on CUDA it would be up to chance, and differ
+        between processes.
         """
         index, home = batch.index[1:], self.frames.device
         if batch.warp is not None:
@@ -112,7 +116,14 @@ class PredictionBuffer:
             predictions = torch.where(known, predictions, self._buffered(index, predictions.device))
         index = distributed.gather(index, dim=1).to(home)  # (T-1, B of all)
         pixels = distributed.gather(to_uint8(predictions).permute(1, 0, 3, 4, 2), dim=1).to(home)
+        pixels = pixels.flatten(0, 1)[self._last_of_each(index.flatten())].view_as(pixels)
         self.frames[index] = torch.where(finite.to(home), pixels, self.frames[index])
+
+    def _last_of_each(self, index: Tensor) -> Tensor:
+        """Return for each of the frames in `index` (n,) where it stands there last."""
+        order = torch.arange(len(index), device=index.device)
+        self._taken.index_fill_(0, index, -1)
+        return self._taken.scatter_reduce_(0, index, order, "amax")[index]
 
     def _buffered(self, index: Tensor, device: torch.device) -> Tensor:
         """Return the buffered frames at (T, B) as (B, T, C, H, W) in [0, 1]."""

@@ -82,3 +82,22 @@ def test_a_window_of_swapped_context_predicts_from_the_frame_of_another():
     predicted_from = buffer.previous(Batch(frames, frames, index), [False], swapped)[:, 0]
     torch.testing.assert_close(predicted_from[[0, 2]], frames[[0, 2], 0])
     torch.testing.assert_close(predicted_from[1], frames[0, 0])
+
+
+def test_of_a_frame_that_several_windows_predict_the_last_is_taken():
+    """Whatever the order in which a device writes: what is written for a frame is one thing."""
+    pixels = torch.zeros((10, 4, 5, 3), dtype=torch.uint8)
+    index = torch.tensor([[2, 1, 6, 5], [3, 2, 7, 6], [4, 3, 8, 7]])  # 2, 3, 6 and 7 twice
+    frames = torch.zeros(4, 3, 3, 4, 5)
+    predictions = torch.rand(4, 2, 3, 4, 5)
+    expected = {}
+    for t in range(2):
+        for b in range(4):
+            expected[int(index[t + 1, b])] = to_uint8(predictions[b, t]).permute(1, 2, 0)
+    buffer = PredictionBuffer(pixels)
+    for _ in range(2):  # nothing is left of the step before
+        buffer.keep(Batch(frames, frames, index), predictions, torch.tensor(True))
+        for frame, kept in expected.items():
+            assert torch.equal(buffer.frames[frame], kept)
+        written = buffer._last_of_each(index[1:].flatten())
+        assert written.tolist() == [5, 1, 7, 3, 4, 5, 6, 7]
