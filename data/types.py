@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     warp: Warp | None = None  # how they differ from the frames of the training set
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a clip equals itself alone
 class Clip:
     """What is rolled out. `frames` may hold the context frames alone, as in a test set."""
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from core import distributed
@@ -17,6 +18,7 @@ from engine.checkpoints.results_folder import open_results_folder
 from engine.evaluation.poses import PoseCurves, chance_correlation, pose_curves, rank_correlation
 from engine.evaluation.rollout import rollout_all
 from engine.evaluation.scoring import (
+    CPU,
     Scores,
     drift_table,
     kaggle_psnr,
@@ -69,23 +71,30 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         rows = sum(len(predicted) for predicted in predictions)
         written += f", submission.csv with {rows} rows"
     print(f"{folder}: {written}")
-    scored = score_clips(task, clips, predictions, folder)
+    scored = score_clips(task, clips, predictions, folder, compute.device)
     about = about_test(checkpoint.path, settings, [one.path for one in checkpoint.others])
     show_clips(clips, predictions, scored, about, settings)
 
 
 def score_clips(
-    task, clips: Sequence[Clip], predictions: Sequence[Tensor], folder: Path
+    task,
+    clips: Sequence[Clip],
+    predictions: Sequence[Tensor],
+    folder: Path,
+    device: torch.device = CPU,
 ) -> dict[str, tuple[Scores, PoseCurves]]:
-    """Score the clips whose true frames are known: tables, printed and as CSV; by sequence."""
+    """Score the clips whose true frames are known: tables, printed and as CSV; by sequence.
+
+    Scores are computed on the device.
+    """
     known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
     if not known:
         print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
         return {}
-    scores = [score(clip, predicted) for clip, predicted in counted("scoring", known)]
+    scores = [score(clip, predicted, device) for clip, predicted in counted("scoring", known)]
     train = task.data.training_frames()
     poses = train[1] if train is not None else None
-    curves = [pose_curves(clip, poses) for clip, _ in counted("poses", known)]
+    curves = [pose_curves(clip, poses, device) for clip, _ in counted("poses", known)]
     summary = pd.DataFrame(
         {
             "psnr": [kaggle_psnr(s.psnr) for s in scores],
@@ -97,7 +106,7 @@ def score_clips(
     )
     if train is not None:
         nearest = [
-            score(clip, retrieved(clip, train[0], of_clip.nearest))
+            score(clip, retrieved(clip, train[0], of_clip.nearest), device)
             for (clip, _), of_clip in zip(counted("nearest poses", known), curves)
         ]
         summary["nearest_pose_psnr"] = [kaggle_psnr(s.psnr) for s in nearest]

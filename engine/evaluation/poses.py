@@ -11,6 +11,7 @@ import torch
 
 from data.types import Clip
 
+CPU = torch.device("cpu")
 CHUNK = 4096  # training poses compared at a time
 
 
@@ -23,30 +24,32 @@ class PoseCurves:
     nearest: np.ndarray | None  # which of the training poses that is, (T,) int64
 
 
-def pose_curves(clip: Clip, poses: np.ndarray | None) -> PoseCurves:
-    """Compare the pose images of a clip with each other and with the training poses.
+def pose_curves(clip: Clip, poses: np.ndarray | None, device: torch.device = CPU) -> PoseCurves:
+    """Compare the pose images of a clip with each other and with the training poses, on a device.
 
     poses: those of the training split, (N, H, W, 3) uint8, or None.
     """
     # Measured from white, the ground of pose images, the numbers stay small and float32 exact.
-    own = clip.conditions.permute(0, 2, 3, 1).flatten(1).float() - 255  # (T, H·W·3)
-    change = own.diff(dim=0).square().mean(1).sqrt().numpy()
+    own = clip.conditions.to(device).permute(0, 2, 3, 1).flatten(1).float() - 255  # (T, H·W·3)
+    change = own.diff(dim=0).square().mean(1).sqrt().cpu().numpy()
     change = np.r_[np.nan, change].astype(np.float32)
     if poses is None:
         return PoseCurves(change, None, None)
-    best = torch.full((len(own),), float("inf"))
-    nearest = torch.zeros(len(own), dtype=torch.long)
+    best = torch.full((len(own),), float("inf"), device=device)
+    nearest = torch.zeros(len(own), dtype=torch.long, device=device)
     for start in range(0, len(poses), CHUNK):
-        candidates = torch.from_numpy(poses[start : start + CHUNK]).flatten(1).float() - 255
+        candidates = torch.from_numpy(poses[start : start + CHUNK]).to(device)
+        candidates = candidates.flatten(1).float() - 255
         # ‖a - b‖² without ‖a‖², which is the same for every candidate
         squares = candidates.square().sum(1)
         distance, index = (squares - 2 * own @ candidates.T).min(dim=1)
         nearer = distance < best
         best[nearer], nearest[nearer] = distance[nearer], index[nearer] + start
     # The distance itself is taken of the pair: the differences above lose its small values.
-    found = torch.from_numpy(poses[nearest.numpy()]).flatten(1).float() - 255
+    nearest = nearest.cpu().numpy()
+    found = torch.from_numpy(poses[nearest]).to(device).flatten(1).float() - 255
     distance = (own - found).square().mean(1).sqrt()
-    return PoseCurves(change, distance.numpy(), nearest.numpy())
+    return PoseCurves(change, distance.cpu().numpy(), nearest)
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

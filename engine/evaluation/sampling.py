@@ -19,7 +19,7 @@ from data.types import Clip
 from engine.contract import Model
 from engine.evaluation.metrics import psnr_by_frame, ssim_by_frame
 from engine.evaluation.rollout import rollout
-from engine.evaluation.scoring import copy_last
+from engine.evaluation.scoring import copy_last, scoring_device
 
 METRICS = {"psnr": psnr_by_frame, "ssim": ssim_by_frame}
 SHOWN = 3  # random samples kept to be looked at
@@ -97,8 +97,7 @@ def _scored(
     seed_and_number: tuple[int, int],
 ) -> Sampled:
     first = clip.n_past
-    # SSIM needs float64, which MPS lacks.
-    device = torch.device("cpu") if device.type == "mps" else device
+    device = scoring_device(device)
     true = clip.frames[first:].to(device)
 
     def scores(predicted: Tensor) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from engine.evaluation.metrics import (
     ssim_by_frame,
 )
 from engine.evaluation.poses import pose_curves
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,36 @@ class Scores:
         return "copy_first" if self.first == 1 else "copy_last"
 
 
-def score(clip: Clip, predicted: Tensor) -> Scores:
-    """Score a rollout (T, 3, H, W) uint8 against the true frames of its clip."""
-    first = clip.n_past
-    true, predicted, copied = (x[first:] for x in (clip.frames, predicted, copy_last(clip)))
+def score(clip: Clip, predicted: Tensor, device: torch.device = CPU) -> Scores:
+    """Score a rollout (T, 3, H, W) uint8 against the true frames of its clip, on a device."""
+    first, device = clip.n_past, scoring_device(device)
+    true, predicted = (x[first:].to(device) for x in (clip.frames, predicted))
+    sharpness = detail_by_frame(predicted) / detail_by_frame(true).clamp(min=1e-6)
     return Scores(
         clip.name,
-        psnr_by_frame(predicted, true).numpy(),
-        ssim_by_frame(predicted, true).numpy(),
-        psnr_by_frame(copied, true).numpy(),
-        ssim_by_frame(copied, true).numpy(),
-        (detail_by_frame(predicted) / detail_by_frame(true).clamp(min=1e-6)).numpy(),
+        psnr_by_frame(predicted, true).cpu().numpy(),
+        ssim_by_frame(predicted, true).cpu().numpy(),
+        *copy_scores(clip, device),
+        sharpness.cpu().numpy(),
         first,
     )
+
+
+_COPY_SCORES: WeakKeyDictionary[Clip, tuple[np.ndarray, np.ndarray]] = WeakKeyDictionary()
+
+
+def copy_scores(clip: Clip, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Return PSNR and SSIM of repeating the last context frame; computed once for a clip."""
+    if clip not in _COPY_SCORES:
+        true, copied = (x[clip.n_past :].to(device) for x in (clip.frames, copy_last(clip)))
+        scores = psnr_by_frame(copied, true), ssim_by_frame(copied, true)
+        _COPY_SCORES[clip] = tuple(x.cpu().numpy() for x in scores)
+    return _COPY_SCORES[clip]
+
+
+def scoring_device(device: torch.device) -> torch.device:
+    """Return where to score what was computed on a device: there, unless SSIM's float64 is not."""
+    return CPU if device.type == "mps" else device
 
 
 def copy_last(clip: Clip) -> Tensor:
@@ -121,13 +141,16 @@ def kaggle_summary(by_sequence: Sequence[float], is_test: bool = True) -> dict[s
     return summary
 
 
-def nearest_pose_prediction(clip: Clip, frames: np.ndarray, poses: np.ndarray) -> Tensor:
+def nearest_pose_prediction(
+    clip: Clip, frames: np.ndarray, poses: np.ndarray, device: torch.device = CPU
+) -> Tensor:
     """Predict by retrieval: the training frame with the nearest pose image (least squares).
 
     frames and poses are the training split, (N, H, W, 3) uint8. Returns (T, 3, H, W) uint8 with
-    the clip's own frame 0. A baseline: it models no motion and never interpolates.
+    the clip's own frame 0. A baseline: it models no motion and never interpolates. Poses are
+    compared on the device.
     """
-    return retrieved(clip, frames, pose_curves(clip, poses).nearest)
+    return retrieved(clip, frames, pose_curves(clip, poses, device).nearest)
 
 
 def retrieved(clip: Clip, frames: np.ndarray, which: np.ndarray) -> Tensor:

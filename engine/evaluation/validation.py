@@ -1,7 +1,6 @@
 """Validation by the test's protocol: a rollout from the context frames and the conditions alone."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +81,7 @@ def validate_share(
         scores, losses = [], []
         for clip, frames in zip(own, predictions):
             watch("score", len(scores) + 1, len(own))
-            scores.append(score(clip, frames))
+            scores.append(score(clip, frames, compute.device))
             losses.append(rollout_losses(model, clip, frames, settings, compute))
         posterior = {}
         if distributed.is_main():
@@ -120,9 +119,7 @@ def rollout_losses(
             to_float(x.to(compute.device))[None]
             for x in (clip.frames, clip.conditions, predicted[:-1])
         )
-        # Clips have lengths of their own, which are not worth compiling for.
-        eager = torch.compiler.set_stance("force_eager") if compute.compiled else nullcontext()
-        with compute.autocast(), eager:
+        with compute.uncompiled(), compute.autocast():
             by_step = model.kl_by_step(frames, conditions, previous)[0]
         by_frame["kl"] = by_step[first - 1 :].cpu()
     steps = settings.train_vi_len - 1 if getattr(model, "sums_steps", False) else 1

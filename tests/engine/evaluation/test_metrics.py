@@ -5,6 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import engine.evaluation.scoring
 from data.types import Clip
 from engine.evaluation.metrics import Generate_PSNR, psnr_by_frame, ssim_by_frame
 from engine.evaluation.scoring import (
@@ -227,3 +228,26 @@ def test_nearest_pose_is_exact_on_white_pose_images_of_full_size(rng):
     frames = rng.integers(0, 256, poses.shape, dtype=np.uint8)
     found = nearest_pose_prediction(Clip("a", conditions[:1], conditions), frames, poses)
     assert np.array_equal(colors_last(found)[1:], frames[1:20])
+
+
+def test_copying_is_scored_once_for_a_clip(rng, monkeypatch):
+    """A validation scores the same clips each time, and the baseline does not change."""
+    true = pictures(rng, 5)
+    clips = [Clip("a", true, true), Clip("a", true.flip(1), true), Clip("a", true, true, 2)]
+    calls = []
+
+    def counted(*pair):
+        calls.append(pair)
+        return ssim_by_frame(*pair)
+
+    monkeypatch.setattr(engine.evaluation.scoring, "ssim_by_frame", counted)
+    first = [score(clip, noisy(rng, clip.frames, 5)) for clip in clips]
+    assert len(calls) == 6
+    again = [score(clip, noisy(rng, clip.frames, 9)) for clip in clips]
+    assert len(calls) == 9  # of the predictions alone
+    for one, other, clip in zip(first, again, clips):
+        repeated = clip.frames[clip.n_past - 1].expand_as(clip.frames[clip.n_past :])
+        expected = ssim_by_frame(repeated, clip.frames[clip.n_past :])
+        np.testing.assert_array_equal(one.copy_ssim, expected)
+        np.testing.assert_array_equal(one.copy_ssim, other.copy_ssim)
+        assert (one.ssim != other.ssim).any()
