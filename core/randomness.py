@@ -1,8 +1,8 @@
 """Randomness from counters: every random number is a function of (seed, purpose, counters).
 
 Nothing depends on how often a generator was called before, so a resumed or a distributed run
-samples what an undisturbed one samples. CPU and CUDA generators differ in their streams: the same
-seed repeats exactly on the same kind of device.
+samples what an undisturbed one samples. All of it is drawn on the host, so that a run samples the
+same on every device; a GPU has the noise of a step sent while it computes the step before.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from enum import IntEnum
 import numpy as np
 import torch
 from torch import Tensor
+
+from core.transfer import send
 
 
 class Stream(IntEnum):
@@ -53,9 +55,9 @@ def normal(
     device: torch.device,
 ) -> Tensor:
     """Sample N(0, 1) of shape (len(counters), *shape); row i is a function of counters[i] alone."""
-    noise = torch.empty(len(counters), *shape, device=device)
-    generator = torch.Generator(device=device)
+    noise = torch.empty(len(counters), *shape)
+    generator = torch.Generator()
     for row, counter in zip(noise, counters, strict=True):
         generator.manual_seed(torch_seed(seed, stream, *counter))
         row.normal_(generator=generator)
-    return noise
+    return send(noise, device)
