@@ -98,7 +98,7 @@ class HookedLoop(TrainingLoop):
         model, run = self.model, self.run
         if not model.has_own("scheduler"):
             model.scheduler.set_rate()
-        step, counted, forced = run.step, run.guard.skipped_in_a_row, self.toss()
+        step, asked, forced = run.step, run.guard.asked, self.toss()
         model.step_metrics = {}
         result = model.training_one_step(batch.frames, batch.conditions, forced)
         metrics = model.step_metrics  # where the step was ours, or asked ours
@@ -106,7 +106,7 @@ class HookedLoop(TrainingLoop):
             metrics = joined(metrics, self.figures_of(result))
         if run.step == step:
             run.step += 1
-        if run.guard.skipped_in_a_row is counted:  # nobody has asked the guard
+        if run.guard.asked == asked:  # by nobody
             run.guard.count(metrics[SKIPPED])
         lr = float(model.optim.param_groups[0]["lr"])
         if model.has_own("tqdm_bar"):

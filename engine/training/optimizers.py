@@ -19,11 +19,17 @@ MEANS = ("exp_avg", "momentum")  # of either sign, as gradients are
 
 
 def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
-    """Return the optimizer of `--optim`; Adam and AdamW in their fused form."""
+    """Return the optimizer of `--optim`; Adam and AdamW in their fused form.
+
+    On CUDA the rate is a tensor, but for RMSprop, for whose steps the host waits.
+    """
     decay = settings.weight_decay
     if decay is None:
         decay = 0.01 if settings.optim in ("AdamW", "Muon") else 0.0
     arguments = {"lr": settings.lr, "weight_decay": decay}
+    device = next(model.parameters()).device
+    if device.type == "cuda" and settings.optim != "RMSprop":
+        arguments["lr"] = torch.tensor(settings.lr, device=device)  # a recorded step reads it there
     betas = (settings.beta1, 0.999)
     match settings.optim:
         case "Adam":
@@ -35,6 +41,27 @@ def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimiz
         case "RMSprop":
             return torch.optim.RMSprop(model.parameters(), **arguments)
     raise ValueError(f"unknown optimizer {settings.optim!r}")
+
+
+def heeds_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether its steps change nothing where its `found_inf`, a tensor, is not 0."""
+    return bool(optimizer.defaults.get("fused")) or getattr(optimizer, "masked", False)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of the next step; a tensor stays the one it is."""
+    for group in optimizer.param_groups:
+        if torch.is_tensor(group["lr"]):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def plain_state(optimizer: torch.optim.Optimizer) -> dict:
+    """Return the optimizer's state as it is stored, with rates as plain numbers."""
+    state = optimizer.state_dict()
+    groups = [group | {"lr": float(group["lr"])} for group in state["param_groups"]]
+    return state | {"param_groups": groups}
 
 
 def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
@@ -53,7 +80,8 @@ def load_state(optimizer: torch.optim.Optimizer, stored: dict) -> None:
     for group, before in zip(optimizer.param_groups, stored["param_groups"]):
         if not is_number(before["lr"], low=0):
             raise ValueError(f"a learning rate of {before['lr']!r}")
-        group["lr"] = float(before["lr"])
+        is_tensor = torch.is_tensor(group["lr"])
+        group["lr"] = group["lr"].fill_(before["lr"]) if is_tensor else float(before["lr"])
 
 
 def _check_state(state: dict, parameter: Tensor, known: list[set[str]] | None) -> None:

@@ -1,14 +1,17 @@
 """The optimizer Muon against its definitions."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from engine.training.muon import BETAS, MOMENTUM, UPDATE_RMS, Muon, is_matrix, orthogonal
+from engine.training.muon import BETAS, MOMENTUM, UPDATE_RMS, Muon, is_matrix
+from engine.training.newton_schulz import orthogonal, shared_shapes
 from engine.training.optimizers import make_optimizer
 from modules.vae import CVAE, CVAEConfig
+from tests.support.runs import same
 
 
 def parameter(*shape: int, seed: int = 0) -> nn.Parameter:
@@ -161,6 +164,70 @@ def test_a_stored_state_goes_on_where_it_stood(settings):
     take(weights, resumed, range(2, 4))
     for a, b in zip(weights, undisturbed):
         assert torch.equal(a, b)
+
+
+# ------------------------------------------------------------- the form for GPUs
+
+
+def test_matrices_filled_up_with_zeros_are_pushed_as_they_are():
+    matrix = parameter(10, 30).detach()
+    wide = torch.zeros(2, 14, 40)
+    wide[0, :10, :30], wide[1, :14, :40] = matrix, parameter(14, 40, seed=1).detach()
+    pushed = orthogonal(wide)
+    torch.testing.assert_close(pushed[0, :10, :30], orthogonal(matrix[None])[0])
+    assert (pushed[0, 10:] == 0).all()
+    assert (pushed[0, :, 30:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("F", "L", "N", "D", "batches"), [(64, 16, 4, 96, 5), (128, 32, 12, 192, 12)]
+)
+def test_the_shapes_of_the_presets_become_few(F, L, N, D, batches):
+    with torch.device("meta"):
+        model = CVAE(CVAEConfig(F, L, N, D, patch_size=2 if F == 64 else 1))
+    matrices = [p for p in model.parameters() if is_matrix(p)]
+    shapes = [tuple(sorted((p.shape[0], p[0].numel()))) for p in matrices]
+    shared = shared_shapes(shapes)
+    assert set(shared) == set(shapes)
+    assert all(m <= M and n <= N for (m, n), (M, N) in shared.items())
+    assert len(set(shapes)) > 45
+    assert len(set(shared.values())) == batches
+
+
+def test_both_forms_take_the_same_steps():
+    """The form for GPUs, with a rate that is a tensor, beside the one for CPUs."""
+    shapes = [(16, 8, 3, 3), (24, 9), (9, 24), (40, 8, 1, 1), (16, 1, 3, 3), (5,)]
+    results = []
+    for form in (True, False):
+        weights = [parameter(*shape, seed=k) for k, shape in enumerate(shapes)]
+        for p in weights:
+            if p.dim() == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        rate = torch.tensor(0.01) if form else 0.01
+        muon = Muon(weights, lr=rate, weight_decay=0.1, masked=form)
+        muon.found_inf = torch.zeros(())
+        for k in range(3):
+            for n, p in enumerate(weights):
+                p.grad = torch.empty_like(p).copy_(parameter(*p.shape, seed=10 * k + n))
+            muon.step()
+        results.append([p.detach() for p in weights])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_a_masked_step_changes_nothing_where_it_is_not_finite():
+    weights = [parameter(16, 8, 3, 3), parameter(24, 9, seed=1), parameter(7, seed=2)]
+    muon = Muon(weights, lr=torch.tensor(0.01), weight_decay=0.1, masked=True)
+    for p in weights:
+        p.grad = parameter(*p.shape, seed=5).detach()
+    muon.found_inf = torch.zeros(())
+    muon.step()
+    before = copy.deepcopy((weights, muon.state_dict()))
+    weights[0].grad[0, 0, 0, 0] = float("nan")
+    weights[2].grad[3] = float("inf")
+    muon.found_inf = torch.ones(())
+    muon.step()
+    assert same([p.detach() for p in before[0]], [p.detach() for p in weights])
+    assert same(before[1], muon.state_dict())
 
 
 def test_the_flag_chooses_it(settings):
