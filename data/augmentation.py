@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core import distributed
 from core.randomness import Stream, numpy_generator
+from core.transfer import send
 from data.pose_colors import swap_sides
 from data.reposing import ReposedWarp, Reposing
 from data.store.shards import Shards, spread
@@ -43,15 +44,26 @@ class Augmentation:
         self.seed, self.flip_prob = seed, flip_prob
         self.reposing: Reposing | None = None  # set where people are also scaled or turned
 
-    def apply(self, batch: Batch, epoch: int, number: int) -> Batch:
-        """Return the batch with its windows warped; `batch.warp` tells how."""
-        margins = self.margins[:, batch.index.cpu().numpy()].min(axis=1)  # (4, B): of any frame
+    def apply(self, batch: Batch, starts: np.ndarray, epoch: int, number: int) -> Batch:
+        """Return the batch with its windows warped; `batch.warp` tells how.
+
+        starts: the first frames of the windows of the global batch, which the host knows without
+        asking the device. It draws where the windows go; what that means for each pixel is worked
+        out on the device.
+        """
+        index = np.arange(batch.frames.shape[1])[:, None] + distributed.local_shard(starts)
+        device = batch.frames.device
+        if self.background.device != device:
+            self.background = send(self.background, device)
+        margins = self.margins[:, index].min(axis=1)  # (4, B): of any frame
         changes = ()
         if self.reposing:
-            batch, changes = self.reposing.apply(batch, margins, epoch, number)
+            known = torch.from_numpy(index)
+            batch, changes = self.reposing.apply(batch, known, margins, epoch, number)
             for changed in changes:
                 margins[:, changed.rows.cpu().numpy()] = 0  # stay where they were put
-        warp = self._sample(margins, epoch, number).to(batch.frames.device)
+        moves = (send(torch.from_numpy(x), device) for x in self._sample(margins, epoch, number))
+        warp = Warp.of(self.background, *moves)
         flip = warp.flipped[:, None, None, None, None]
         poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
         frames, poses = warp.frames(batch.frames), warp.conditions(poses)
@@ -59,8 +71,11 @@ class Augmentation:
             warp = ReposedWarp(warp, changes)
         return Batch(frames, poses, batch.index, warp)
 
-    def _sample(self, margins: np.ndarray, epoch: int, number: int) -> Warp:
-        """Draw a warp for every window of a batch; margins (4, B)."""
+    def _sample(self, margins: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, ...]:
+        """Draw a warp for every window of a batch: flipped (B,), down (B,), right (B, H).
+
+        margins (4, B): free pixels left of, above, right of and below the person.
+        """
         H, own = self.background.shape[-2], distributed.local_shard
         B = distributed.world_size() * margins.shape[1]  # of the global batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
@@ -72,7 +87,7 @@ class Augmentation:
         left, far = np.where(flipped, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + shear).astype(np.int64), left, far)
         down = _within(down, top, bottom)
-        return Warp.of(self.background, *map(torch.from_numpy, (flipped, down, right)))
+        return flipped, down, right
 
 
 def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:

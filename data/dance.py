@@ -13,6 +13,7 @@ import torch
 
 from core import distributed
 from core.errors import UserError
+from core.transfer import send
 from data.augmentation import Augmentation
 from data.dance_files import Split, check_root, list_split, read_cuts
 from data.placement import (
@@ -261,7 +262,7 @@ class DanceWindows:
             epoch=epoch,
         )
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
-        starts = torch.from_numpy(starts).to(self.frames.device)
+        windows, starts = starts, send(torch.from_numpy(starts), self.frames.device)
         batches = starts.split(self.global_batch_size)
         for number in range(first, self.batches_in(epoch)):
             own = distributed.local_shard(batches[number])
@@ -269,7 +270,9 @@ class DanceWindows:
             frames = gather_windows(self.frames, index, self.device)
             batch = Batch(frames, gather_windows(self.poses, index, self.device), index)
             if self.augmentation is not None:
-                batch = self.augmentation.apply(batch, epoch, number)
+                begin = number * self.global_batch_size
+                known = windows[begin : begin + self.global_batch_size]
+                batch = self.augmentation.apply(batch, known, epoch, number)
             yield batch
 
     def _check_length(self, epoch: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core import distributed
+from core.transfer import send
 from data.store.images import open_image
 from data.store.picture_files import PictureFiles, Pictures
 from data.store.shards import Shards
@@ -57,10 +58,7 @@ def place(arrays: Sequence[Tensor | Shards], device: torch.device) -> list[Tenso
 
 def gather_windows(frames: Tensor | Shards, index: Tensor, device: torch.device) -> Tensor:
     """(N, H, W, 3) uint8, (T, B) → (B, T, 3, H, W) float in [0, 1], colors last in memory."""
-    pixels = frames[index]
-    if device.type == "cuda" and not pixels.is_cuda:
-        pixels = pixels.pin_memory()  # the copy then does not stop the host
-    return to_float(pixels.to(device, non_blocking=True)).permute(1, 0, 4, 2, 3)
+    return to_float(send(frames[index], device)).permute(1, 0, 4, 2, 3)
 
 
 def as_images(pixels: np.ndarray) -> Tensor:

@@ -142,13 +142,13 @@ class Reposing:
         self.lost: tuple[int, np.ndarray] = (-1, np.zeros(0))
 
     def apply(
-        self, batch: Batch, margins: np.ndarray, epoch: int, number: int
+        self, batch: Batch, index: Tensor, margins: np.ndarray, epoch: int, number: int
     ) -> tuple[Batch, tuple[Changed, ...]]:
         """Return the batch with some windows changed, and what was.
 
-        margins (4, B): free pixels left of, above, right of and below the person in any frame.
+        index: the frames of the windows, (T, B), on the host. margins (4, B): free pixels left of,
+        above, right of and below the person in any frame.
         """
-        index = batch.index.cpu()
         own, B = distributed.local_shard, distributed.world_size() * index.shape[1]
         rng = numpy_generator(self.seed, Stream.BODY, epoch, number)
         toss, chances = own(rng.random(B)), own(rng.random((B, 16)))

@@ -19,6 +19,7 @@ from core import distributed
 from core.errors import UserError
 from core.files import open_regular
 from core.randomness import Stream, numpy_generator
+from core.transfer import send
 from data.layout import ROBOT, check_root
 from data.placement import as_frames, as_images, frames_of, gather_windows, place
 from data.store.images import numbered_folders, numbered_images
@@ -208,11 +209,12 @@ class RobotWindows:
         asked = f"--n_past {settings.n_past} --n_future {settings.n_future}"
         self.sequences.require(self.length, asked)
         self.frames = as_frames(frames_of(self.sequences.images, settings))
-        self.conditions = torch.from_numpy(self.sequences.conditions).to(device)
+        self.conditions = torch.from_numpy(self.sequences.conditions)
 
     def place(self) -> "RobotWindows":
         """Put the frames on the device where there is room; all processes call it at once."""
         (self.frames,) = place((self.frames,), self.device)
+        self.conditions = self.conditions.to(self.device)
         return self
 
     def batches_in(self, epoch: int) -> int:
@@ -235,10 +237,12 @@ class RobotWindows:
             seed=settings.seed,
             epoch=epoch,
         )
-        starts = torch.from_numpy(sequences.starts[which] + begin)
-        steps = torch.arange(self.length)[:, None]
+        home = self.frames.device
+        starts = send(torch.from_numpy(sequences.starts[which] + begin), home)
+        steps = torch.arange(self.length, device=home)[:, None]
         for batch in starts.split(global_batch_size)[first:]:
             index = steps + distributed.local_shard(batch)  # (T, B): time leads, as the model works
-            frames = gather_windows(self.frames, index.to(self.frames.device), self.device)
-            index = index.to(self.device)
-            yield Batch(frames, self.conditions[index].transpose(0, 1), index)
+            frames = gather_windows(self.frames, index, self.device)
+            conditions = self.conditions[send(index, self.conditions.device)]
+            conditions = send(conditions, self.device).transpose(0, 1)
+            yield Batch(frames, conditions, send(index, self.device))

@@ -134,7 +134,7 @@ def test_nobody_leaves_the_picture_and_who_is_cut_is_not_moved():
     pixels, conditions = (to_float(x[index]).permute(1, 0, 4, 2, 3) for x in (frames, poses))
     seen = set()
     for number in range(20):
-        batch = augmentation.apply(Batch(pixels, conditions, index), 0, number)
+        batch = augmentation.apply(Batch(pixels, conditions, index), index[0].numpy(), 0, number)
         person = (batch.frames < 0.3).all(dim=2).flatten(1).sum(1)
         assert (person == 48).all()
         for n, cut in ((0, {0, W - 1}), (39, {0, W - 1})):
