@@ -150,7 +150,9 @@ def count(flags: dict, file: Path) -> None:
 def counts(flags: dict) -> dict:
     """Return what a step of the case takes of a process."""
     run, batch = begin(settings_of(flags, COUNTED))
-    run.guard.step = lambda finite: None  # the optimizer's part does not grow with the batch
+    run.guard.step = lambda finite, counted: (
+        None
+    )  # the optimizer's part does not grow with the batch
     counter = FlopCounterMode(display=False)
     with counter:
         step(run, batch)

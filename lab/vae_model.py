@@ -11,7 +11,6 @@ from tqdm import tqdm
 from core.device import Compute, choose_compute
 from core.errors import UserError
 from engine.training import schedules
-from engine.training.non_finite_guard import NonFiniteGuard
 from engine.training.trainer import Trainer
 from lab.arguments import complete_arguments
 from lab.loaders import clip_loader, window_loader
@@ -112,8 +111,7 @@ class VAE_Model(LabSteps):
 
     def _use_own_optimizer(self) -> None:
         if (own := self._own.get("optim")) is not None:
-            run = self._trainer.run
-            run.optimizer, run.guard = own, NonFiniteGuard(run.model, own)
+            self._trainer.run.use_optimizer(own)
 
     @property
     def scheduler(self):

@@ -1,7 +1,7 @@
 """Precise BatchNorm: running statistics recomputed before they are used (Wu & Johnson 2021)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -18,8 +18,10 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[None]:
+def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Callable[[int], None]]:
     """Within the block, forward passes in training mode are what the statistics are taken from.
+
+    What the block is given is told the number of each batch, from 0, before its pass.
 
     Training keeps a mean over its latest steps, by the weights of each. Before a BatchNorm the
     loss does not see where the mean of a channel is, so that it wanders from step to step, fast
@@ -32,8 +34,12 @@ def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Non
     guard.remember()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over the batches
-    yield
+
+    def begin(number: int) -> None:
+        for layer in layers:
+            layer.momentum = 1 / (number + 1)  # a plain mean over the batches
+
+    yield begin
     statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
     guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
     for layer, (momentum, batches) in zip(layers, before):

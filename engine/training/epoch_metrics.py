@@ -28,7 +28,9 @@ class EpochMetrics:
         B, T = batch.frames.shape[:2]
         self.frames += distributed.world_size() * B * T
         self.forced += sum(forced) / len(forced)
-        self.metrics = {k: self.metrics.get(k, 0) + value for k, value in metrics.items()}
+        values = list(metrics.values())
+        before = [self.metrics.get(k, torch.zeros_like(value)) for k, value in metrics.items()]
+        self.metrics = dict(zip(metrics, torch._foreach_add(values, before)))
 
     def row(self) -> dict[str, dict[str, float]]:
         """Return the figures of the epoch by group: the means over the steps with an effect."""

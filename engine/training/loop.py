@@ -74,6 +74,7 @@ class TrainingLoop:
         self.first_steps = FirstSteps()
         self.continued = False  # a signal said so during the latest step
         self.stood_still = False  # in the latest step or the one before
+        self.preparing = 0.0  # seconds of the latest step that went by in compiling: no training
         self.excess = 0.0  # seconds that the latest step took beyond a usual one
         if settings.prediction_buffer:
             run.prediction_buffer = begin_prediction_buffer(run.prediction_buffer, data, run.step)
@@ -124,8 +125,9 @@ class TrainingLoop:
             epoch.add(batch, forced, metrics)
             epoch.scheduled = scheduled
             now = time.perf_counter()
-            self.count_seconds(now - mark)
-            self.tell(bar, now - mark)
+            taken, self.preparing = now - mark - self.preparing, 0.0
+            self.count_seconds(taken)
+            self.tell(bar, taken)
             self.tracker.log_step(run.step, run.seconds, metrics | scheduled)
             mark = now
             if run.settings.minutes is None:
@@ -149,7 +151,11 @@ class TrainingLoop:
         run = self.run
         scheduled = run.schedule()
         forced = run.teacher_forcing(run.epoch_metrics.batches, batch.frames.shape[1] - 1)
-        return scheduled, forced, run.train_step(batch, forced, kl_beta.fill_(scheduled["beta"]))
+        kl_beta.fill_(scheduled["beta"])
+        began = time.perf_counter()
+        if run.prepare_step(batch, forced, kl_beta):
+            self.preparing = time.perf_counter() - began
+        return scheduled, forced, run.train_step(batch, forced, kl_beta)
 
     def recompute_bn_stats(self) -> None:
         """Make the running statistics of BatchNorm those of the weights as they are."""

@@ -107,7 +107,8 @@ class Muon(Optimizer):
         self, parameters: list[nn.Parameter], ahead: list[Tensor], lr: float | Tensor
     ):
         """Do the same with matrices that are filled up with zeros to share a batch."""
-        if sum(len(batch.numbers) for batch in self._batches) != len(parameters):
+        known = sum(len(b.numbers) for b in self._batches if b.sizes.device == parameters[0].device)
+        if known != len(parameters):
             self._batches = batches_of(parameters)
         for batch in self._batches:
             padded = batch.sizes.new_zeros(len(batch.numbers), *batch.shape)
@@ -147,9 +148,10 @@ class Muon(Optimizer):
     def _step_counts(self, parameters: list[nn.Parameter]) -> list[Tensor]:
         """Return how many steps were taken; on the host where that is what computes."""
         counts = self._state(parameters, "step", lambda _: torch.zeros(()))
-        if self.masked and counts[0].device != parameters[0].device:  # new, or from a checkpoint
+        home = parameters[0].device if self.masked else torch.device("cpu")
+        if counts[0].device != home:  # new, from a checkpoint, or moved
             for parameter, count in zip(parameters, counts):
-                self.state[parameter]["step"] = count.to(parameter.device)
+                self.state[parameter]["step"] = count.to(home)
         return self._state(parameters, "step")
 
     def _state(self, parameters: list[nn.Parameter], name: str, start=torch.zeros_like):

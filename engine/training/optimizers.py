@@ -21,15 +21,31 @@ MEANS = ("exp_avg", "momentum")  # of either sign, as gradients are
 def make_optimizer(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
     """Return the optimizer of `--optim`; Adam and AdamW in their fused form.
 
-    On CUDA the rate is a tensor, but for RMSprop, for whose steps the host waits.
+    On CUDA the rate is a tensor there, which a recorded step reads; but for RMSprop, for whose
+    steps the host waits.
     """
+    optimizer = _make(model, settings)
+    suit(optimizer, next(model.parameters()).device)
+    return optimizer
+
+
+def suit(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Have an optimizer of ours step as its device asks for, where its weights lie now."""
+    is_cuda = device.type == "cuda"
+    if isinstance(optimizer, Muon):
+        optimizer.masked = is_cuda
+    for group in optimizer.param_groups:
+        if is_cuda and heeds_found_inf(optimizer):
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        else:
+            group["lr"] = float(group["lr"])
+
+
+def _make(model: nn.Module, settings: Namespace) -> torch.optim.Optimizer:
     decay = settings.weight_decay
     if decay is None:
         decay = 0.01 if settings.optim in ("AdamW", "Muon") else 0.0
     arguments = {"lr": settings.lr, "weight_decay": decay}
-    device = next(model.parameters()).device
-    if device.type == "cuda" and settings.optim != "RMSprop":
-        arguments["lr"] = torch.tensor(settings.lr, device=device)  # a recorded step reads it there
     betas = (settings.beta1, 0.999)
     match settings.optim:
         case "Adam":

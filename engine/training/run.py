@@ -1,31 +1,27 @@
 """A training run: the model, its optimizer and its counters, which is all a checkpoint holds."""
 
-import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from core import distributed
 from core.device import Compute
-from core.errors import UserError
 from core.randomness import Stream, normal, numpy_generator
+from core.transfer import send
 from data.types import Batch, TrainingData
 from engine.checkpoints import checkpoint
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.training.bn_stats import BN_STATS_FRAMES, has_batch_norm, recomputed_bn_stats
-from engine.training.epoch_metrics import SKIPPED, EpochMetrics
+from engine.training.epoch_metrics import EpochMetrics
 from engine.training.non_finite_guard import NonFiniteGuard
-from engine.training.optimizers import load_state, make_optimizer
+from engine.training.optimizers import make_optimizer, plain_state, set_rate, suit
 from engine.training.prediction_buffer import PredictionBuffer
-from engine.training.schedules import (
-    kl_beta,
-    learning_rate,
-    learning_rate_shape,
-    teacher_forcing_ratio,
-)
-from settings.fingerprint import global_batch_size
+from engine.training.prepared_steps import PreparedSteps
+from engine.training.restoring import restore
+from engine.training.schedules import kl_beta, learning_rate, teacher_forcing_ratio
+from engine.training.step import StepInputs, TrainingStep
 from settings.resolve import Settings, as_plain
 
 
@@ -51,7 +47,7 @@ class Run:
         self.compute = compute
         self.architecture = architecture
         self.optimizer = make_optimizer(model, settings)
-        self.guard = NonFiniteGuard(model, self.optimizer)
+        self._begin_steps()
         self.initial_lr = settings.lr  # a lab checkpoint may set both, and stored runs keep them
         self.initial_tfr = settings.tfr
         self.fingerprint: dict = {}  # settings and data that make this run what it is
@@ -61,7 +57,6 @@ class Run:
         self.seconds = 0.0  # spent training, which `--minutes` counts
         self.epoch_began = 0.0  # seconds at the start of the epoch, the same in all processes
         self.threads: int | None = None  # of the run that is resumed
-        self.prediction_buffer: PredictionBuffer | None = None
         self.best: dict | None = None  # psnr (dB) and epoch, and what they were scored on
 
     def move(self, compute: Compute) -> None:
@@ -69,6 +64,26 @@ class Run:
         self.compute, self.model = compute, compute.prepare(self.model)
         self.network = distributed.data_parallel(self.model)
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves it to its weights
+        suit(self.optimizer, compute.device)
+        self._begin_steps(self.prediction_buffer)
+
+    def use_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Go on with another optimizer of the same weights."""
+        self.optimizer = optimizer
+        self._begin_steps(self.prediction_buffer)
+
+    def _begin_steps(self, buffer: PredictionBuffer | None = None) -> None:
+        settings = self.settings
+        self.training_step = TrainingStep(
+            self.model,
+            self.network,
+            self.optimizer,
+            self.compute,
+            settings.grad_clip_norm,
+            settings.bptt,
+            buffer,
+        )
+        self.steps = PreparedSteps(self.training_step)
 
     # -------------------------------------------------------------------- step
 
@@ -83,44 +98,29 @@ class Run:
         Where the loss or a gradient is not finite the step changes nothing, and the metrics are 0
         but for `skipped`.
         """
-        buffer = self.prediction_buffer if batch.index is not None else None
-        previous = None
-        if buffer:
-            previous = buffer.previous(batch, teacher_forcing, self._swapped_context(batch))
-        self.guard.remember()
-        loss, metrics, predictions = self._forward(
-            self.network, batch, teacher_forcing, kl_beta, previous
-        )
-        self.optimizer.zero_grad()
-        distributed.backward(loss)
-        metrics = distributed.all_reduce_mean(metrics)
-        norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip_norm).detach()
-        finite = metrics["loss"].isfinite() & norm.isfinite()
-        self.guard.step(finite)
-        if buffer:
-            buffer.keep(batch, predictions, finite)
+        metrics = self.steps(self._inputs(batch, kl_beta), teacher_forcing)
         self.step += 1
-        metrics = metrics | {"grad_norm": norm}
-        metrics = {name: torch.where(finite, value, 0) for name, value in metrics.items()}
-        return metrics | {SKIPPED: (~finite).float()}
+        return metrics
 
-    def _forward(
-        self,
-        network: nn.Module,
-        batch: Batch,
-        teacher_forcing: list[bool],
-        kl_beta: Tensor | float,
-        previous: Tensor | None,
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-        with self.compute.autocast():
-            return network(
-                batch,
-                teacher_forcing=teacher_forcing,
-                kl_beta=kl_beta,
-                noise=self.posterior_noise(batch),
-                bptt=self.settings.bptt,
-                previous=previous,
-            )
+    def prepare_step(
+        self, batch: Batch, teacher_forcing: list[bool], kl_beta: Tensor | float
+    ) -> bool:
+        """Compile and record what such a step needs; return whether that took any time."""
+        inputs = partial(self._inputs, batch, kl_beta)
+        return self.steps.prepare(batch, teacher_forcing, inputs)
+
+    @property
+    def guard(self) -> NonFiniteGuard:
+        return self.training_step.guard
+
+    @property
+    def prediction_buffer(self) -> PredictionBuffer | None:
+        return self.training_step.prediction_buffer
+
+    @prediction_buffer.setter
+    def prediction_buffer(self, buffer: PredictionBuffer | None) -> None:
+        self.training_step.prediction_buffer = buffer
+        self.steps = PreparedSteps(self.training_step)  # those of before work on another buffer
 
     @torch.no_grad()
     def recompute_bn_stats(self, data: TrainingData) -> None:
@@ -128,15 +128,23 @@ class Run:
         if not has_batch_norm(self.model):
             return
         seen = 0
-        with recomputed_bn_stats(self.model, self.guard), self.compute.uncompiled():
+        with recomputed_bn_stats(self.model, self.guard) as begin, self.compute.uncompiled():
             for number, batch in enumerate(data.batches(self.epoch)):
+                begin(number)
                 B, T = batch.frames.shape[:2]
                 true = batch.frames[:, :-1] if self.prediction_buffer else None
                 forced = self.teacher_forcing(number, T - 1)
-                self._forward(self.model, batch, forced, 0.0, previous=true)
+                inputs = self._inputs(batch, 0.0)
+                self.training_step.forward(self.model, inputs, forced, previous=true)
                 seen += distributed.world_size() * B * T
                 if seen >= BN_STATS_FRAMES:
                     break
+
+    def _inputs(self, batch: Batch, kl_beta: Tensor | float) -> StepInputs:
+        """Return what the next step is given: all of it is a function of (seed, step, sample)."""
+        swaps = self.prediction_buffer is not None and batch.index is not None
+        swapped = self._swapped_context(batch) if swaps else None
+        return StepInputs(batch, self.posterior_noise(batch), swapped, kl_beta)
 
     def posterior_noise(self, batch: Batch) -> Tensor:
         """Return the noise of the next step for a batch: (B, T - 1, *latent_shape)."""
@@ -151,7 +159,7 @@ class Run:
         rng = numpy_generator(self.settings.seed, Stream.CONTEXT_SWAP, self.step)
         windows = distributed.world_size() * batch.index.shape[1]
         chosen = distributed.local_shard(rng.random(windows) < self.settings.context_swap)
-        return torch.from_numpy(chosen).to(batch.index.device)
+        return send(torch.from_numpy(chosen), batch.index.device)
 
     # --------------------------------------------------------------- schedules
 
@@ -216,8 +224,7 @@ class Run:
         warm = min(1.0, (self.step + 1) / (self.settings.lr_warmup + 1))
         at = self.fractional_epoch if epoch is None else epoch
         lr = warm * learning_rate(self.settings, at, self.initial_lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rate(self.optimizer, lr)
         return lr
 
     # ------------------------------------------------------------- checkpoints
@@ -238,7 +245,7 @@ class Run:
         return {
             "format": checkpoint.FORMAT,
             "state_dict": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": plain_state(self.optimizer),
             "lr": learning_rate(self.settings, at, self.initial_lr),
             "tfr": min(1.0, teacher_forcing_ratio(self.settings, at, self.initial_tfr)),
             "last_epoch": last_epoch,
@@ -262,66 +269,6 @@ class Run:
         return self.state() | self.resume_only_state()
 
     def restore(self, source: Checkpoint) -> None:
-        """Go on from a checkpoint: exactly from one of ours, from a lab file as it allows.
-
-        A lab file gives weights, epoch, learning rate and teacher forcing ratio. The schedules
-        are set so that at its epoch they have its values; they go on from there.
-        """
-        if source.is_ours and "optimizer" not in source.content:
-            raise UserError(
-                f"{source.path} holds weights alone; begin a run with --warm_start {source.path}"
-            )
-        checkpoint.load_weights(self.model, source)
-        restore = self._restore_ours if source.is_ours else self._restore_lab
-        try:
-            restore(source.content)
-        except (LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise UserError(
-                f"{source.path}: an entry is not what a run stores ({error}); --warm_start takes "
-                "the weights alone"
-            ) from None
-
-    def _restore_lab(self, content: dict) -> None:
-        settings, last = self.settings, int(content.get("last_epoch", -1))
-        lr, tfr = (float(content.get(name, 0)) for name in ("lr", "tfr"))
-        if not (-1 <= last < 10**9 and 0 <= lr < 1e30 and abs(tfr) < 1e9):
-            raise ValueError(f"epoch {last}, lr {lr}, tfr {tfr}")
-        self.epoch = last + 1
-        at = max(0, last) if settings.minutes is None else 0
-        if (shape := learning_rate_shape(settings, at)) > 0 and "lr" in content:
-            self.initial_lr = lr / shape
-        if "tfr" in content:
-            decays = max(0, at - settings.tfr_sde + 1)
-            self.initial_tfr = max(0.0, tfr + settings.tfr_d_step * decays)
-
-    def _restore_ours(self, content: dict) -> None:
-        self._restore_optimizer(content)
-        self.epoch, self.step = content["last_epoch"] + 1, content["step"]
-        self.epoch_began = self.seconds = content.get("seconds", 0.0)
-        self.threads = content.get("threads")
-        self.best = content["best"]
-        if "epoch_metrics" in content:
-            begun = EpochMetrics(**content["epoch_metrics"])
-            self.epoch_metrics = begun.to(self.compute.device)
-            self.epoch_began -= begun.seconds
-            self._count_in_own_batches(content.get("fingerprint", {}))
-        if "prediction_buffer" in content:
-            self.prediction_buffer = PredictionBuffer(content["prediction_buffer"])
-
-    def _count_in_own_batches(self, fingerprint: dict) -> None:
-        """Say of the begun epoch how many batches it has come, where they had another size.
-
-        Fewer windows than a batch has are passed over for it.
-        """
-        before = global_batch_size(fingerprint)
-        own = distributed.world_size() * self.settings.batch_size
-        if before is not None and before != own:
-            self.epoch_metrics.rescale(math.ceil(self.epoch_metrics.batches * before / own))
-
-    def _restore_optimizer(self, content: dict) -> None:
-        """Take the optimizer's state, unless it is another optimizer's."""
-        stored = content["settings"]["optim"]
-        if stored != self.settings.optim:
-            print(f"--optim {self.settings.optim} begins afresh: the checkpoint's was {stored}")
-            return
-        load_state(self.optimizer, content["optimizer"])
+        """Go on from a checkpoint: exactly from one of ours, from a lab file as it allows."""
+        restore(self, source)
+        self.steps = PreparedSteps(self.training_step)  # those of before work on other memory
