@@ -96,3 +96,4 @@ PRESETS: dict[str, dict] = {
     "large": {**RECIPE, **LAB_WIDTHS, "batch_size": 32, "lr": 2e-3, "minutes": 60.0},
 }
 # fmt: on
+GPU_BATCHES = {"quick": 64, "large": 64}  # windows of a step on CUDA

@@ -12,8 +12,9 @@ class ModelSpec:
     """The settings of one model.
 
     flags are those that only it has, test_flags those that only its test has. lacks: flags of every
-    model that say nothing to this one, each with the reason (or ""). resolve sets, in a dict of
-    settings, what follows from others; it raises UserError where they do not fit together.
+    model that say nothing to this one, each with the reason (or ""). gpu_batches: windows of a
+    step on CUDA, by preset, and the rate goes with them (settings/on_gpu.py). resolve sets, in a
+    dict of settings, what follows from others; it raises UserError where they do not fit together.
     """
 
     name: str  # of --model
@@ -22,6 +23,7 @@ class ModelSpec:
     flags: FlagTable = field(default_factory=dict)
     test_flags: FlagTable = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
+    gpu_batches: dict[str, int] = field(default_factory=dict)
     resolve: Callable[[dict], None] = lambda settings: None
 
 
@@ -40,6 +42,7 @@ register(
         cvae.PRESETS,
         cvae.FLAGS,
         cvae.TEST_FLAGS,
+        gpu_batches=cvae.GPU_BATCHES,
         resolve=cvae.resolve,
     )
 )

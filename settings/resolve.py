@@ -17,6 +17,7 @@ from core.errors import UserError
 from settings.flag_types import kl_anneal_type, non_negative
 from settings.flags import tester_parser
 from settings.models import MODELS
+from settings.on_gpu import fit_to_gpu
 from settings.parsing import FlagParser
 
 
@@ -76,6 +77,8 @@ def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None
         raise UserError(f"--preset {preset}: --model {model} has {', '.join(spec.presets)}")
     values = defaults | spec.presets[preset] | known | explicit
     values |= {"model": model, "preset": preset}
+    if preset in spec.gpu_batches:
+        fit_to_gpu(values, spec.gpu_batches[preset], explicit.keys() | known.keys())
     if "num_epoch" in explicit and "minutes" not in explicit:
         values["minutes"] = None  # who counts in epochs is not stopped by the time of a preset
     if "kl_anneal_cycle" in explicit and "kl_anneal_period" not in explicit:
@@ -87,7 +90,8 @@ def make_settings(parser: FlagParser, explicit: dict, stored: dict | None = None
 def overrides(settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Return what the preset alone would have set otherwise: by name (own value, preset's)."""
     parser = tester_parser()
-    bare = make_settings(parser, {"model": settings.model, "preset": settings.preset})
+    chosen = {name: getattr(settings, name) for name in ("model", "preset", "device")}
+    bare = make_settings(parser, chosen)
     said = parser.names(lambda scope: scope.inherited)
     lacks = MODELS[settings.model].lacks
     return {

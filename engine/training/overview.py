@@ -13,6 +13,8 @@ from engine.training.progress import COUNTED_EPOCHS
 from engine.training.run import Run
 from engine.training.schedule_notes import schedule_notes
 from engine.training.task import TrainedTask
+from settings.models import MODELS
+from settings.on_gpu import is_gpu, scaled
 from settings.resolve import Settings, overrides
 
 COLUMNS = 80  # of the block
@@ -76,7 +78,20 @@ def settings_line(settings: Settings) -> str:
         f"--{name} {_plain(own)} (not {_plain(preset)})"
         for name, (own, preset) in overrides(settings).items()
     ]
-    return f"--preset {settings.preset}{' with ' if told else ''}{', '.join(told)}"
+    line = f"--preset {settings.preset}{' with ' if told else ''}{', '.join(told)}"
+    return line + batch_on_gpu(settings)
+
+
+def batch_on_gpu(settings: Settings) -> str:
+    """Return what to add where the preset has chosen batch and rate for a GPU, else nothing."""
+    spec = MODELS[settings.model]
+    bare, batch = spec.presets[settings.preset], spec.gpu_batches.get(settings.preset)
+    if batch is None or settings.batch_size != batch or not is_gpu(settings.device):
+        return ""
+    line = f"; on a GPU {batch} windows a step instead of {bare['batch_size']}"
+    if settings.lr != scaled(bare["lr"], batch / bare["batch_size"]):
+        return line
+    return f"{line}, and so --lr {settings.lr:g} instead of {bare['lr']:g} (by the square root)"
 
 
 def _plain(value: object) -> str:

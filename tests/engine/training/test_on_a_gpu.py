@@ -109,6 +109,6 @@ def test_statistics_and_a_validation_are_computed_there(settings, monkeypatch):
         monkeypatch.setattr(torch.Tensor, "__float__", lambda x: read.append(x) or 0.0)
         with gpu.launches() as launches:
             validate(run.model, clips, flags, run.compute)
-        assert len(launches.waits) == 23  # the rollout, ten of each clip, the diagnostic
-        assert len(read) == 2
+        assert len(launches.waits) == 31  # the rollout, fourteen of each clip, the diagnostic
+        assert len(read) == 6
         assert [graph.replays for graph in recorded] == [39]
