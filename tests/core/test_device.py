@@ -1,4 +1,4 @@
-"""What makes it fast changes nothing but rounding: bf16, compilation, a captured rollout."""
+"""What makes it fast changes nothing but rounding: bf16, compilation."""
 
 import resource
 import shutil
@@ -11,7 +11,7 @@ import torch
 from core.device import Compute, choose_compute, keep_freed_memory
 from core.errors import UserError
 from data.types import Clip
-from engine.evaluation.rollout import CapturedPredict, rollout
+from engine.evaluation.rollout import rollout
 from tests.support.models import loss_of
 from tests.support.scripts import join, start
 from tests.support.vae import tiny, window_inputs
@@ -132,28 +132,3 @@ def test_networks_are_compiled_where_triton_finds_a_compiler_and_the_header(
     assert choose_compute(cuda, "auto", "auto").compiled is (lacking is None)
     monkeypatch.setenv("CC", "clang-of-my-own")  # it is what Triton takes, and is not there
     assert not choose_compute(cuda, "auto", "auto").compiled
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-def test_a_captured_rollout_is_the_one_of_the_cpu():
-    clip = Clip("0", *(torch.randint(0, 256, (n, 3, 32, 64)).byte() for n in (1, 80)))
-    frames = []
-    for device in (CPU, torch.device("cuda")):
-        compute = Compute(device)
-        model = compute.prepare(tiny()).eval()
-        frames.append(rollout(model, [clip], compute=compute, z="mean")[0].float())
-    assert (frames[0] - frames[1]).abs().max() <= 2  # gray levels
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
-def test_a_captured_step_takes_new_conditions_and_noise():
-    device = torch.device("cuda")
-    model = Compute(device).prepare(tiny()).eval()
-    frame, pose = torch.rand(2, 1, 3, 32, 64, device=device)
-    with torch.inference_mode():
-        condition = model.encode_conditions(pose[None])[:, 0]
-        noise = torch.randn(1, *model.latent_shape, device=device)
-        expected, _ = model.predict(frame, 2 * condition, None, 2 * noise)
-        captured = CapturedPredict(model, frame, condition, None, noise)
-        predicted, _ = captured(frame, 2 * condition, None, 2 * noise)
-    torch.testing.assert_close(predicted, expected)
