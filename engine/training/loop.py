@@ -22,7 +22,7 @@ from engine.evaluation.scoring import Scores
 from engine.evaluation.validation import Validation, gather_validation, validate_share
 from engine.output.pictures import write_gif
 from engine.output.tracker import Tracker
-from engine.training.non_finite_guard import LIMIT
+from engine.training.endings import diverged, not_saved
 from engine.training.overview import time_to_the_end
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import (
@@ -95,7 +95,7 @@ class TrainingLoop:
             finally:
                 saver.close()
         if saver.failed:
-            raise self.not_saved()
+            raise not_saved(run, saver, stopped=bool(stop.agreed))
         if stop.agreed:
             if distributed.is_main():
                 print(
@@ -136,7 +136,7 @@ class TrainingLoop:
                 refreshed = now
                 refresh(bar, run, float(metrics["loss"]))
             if run.step % STEPS_PER_CHECK == 0 and run.guard.diverged:
-                raise self.diverged()
+                raise diverged(run, saver)
             if saver.due and not run.guard.diverging:
                 self.save_resume_point()
         self.sync_stop_and_clock()
@@ -266,22 +266,6 @@ class TrainingLoop:
         """Write all that an exact continuation needs, as the run stands."""
         self.saver.save({checkpoint.LAST: self.run.resume_state()})
 
-    def not_saved(self) -> UserError:
-        """Return what to tell where the run ends and files of it could not be written."""
-        run, saver = self.run, self.saver
-        files = ", ".join(f"{saver.folder / name} ({why})" for name, why in saver.failed.items())
-        ended = "stopped" if self.stop.agreed else "trained to its end"
-        goes_on = "the same command goes on from the last checkpoint that was"
-        if not checkpoint.candidates(saver.folder):
-            goes_on = "no checkpoint was, and the same command begins anew"
-        return UserError(
-            f"{ended} at step {run.step}, but the last checkpoint could not be written: {files}; "
-            f"free space or permissions, then {goes_on}"
-            if checkpoint.LAST in saver.failed
-            else f"{ended} at step {run.step}, but not all of its checkpoints could be written: "
-            f"{files}"
-        )
-
     def sync_stop_and_clock(self) -> None:
         """Let all processes know of a signal to one of them, and go by the first one's clock."""
         run, own = self.run, self.excess if distributed.is_main() else 0.0
@@ -293,19 +277,6 @@ class TrainingLoop:
             run.seconds -= excess
             run.epoch_metrics.seconds -= min(self.excess, run.epoch_metrics.seconds / 2)
         self.excess = 0.0
-
-    def diverged(self) -> UserError:
-        """Return what to tell where no step changes the weights any more."""
-        run, saver = self.run, self.saver
-        saver.wait()
-        saved = [path.name for path in checkpoint.candidates(saver.folder)]
-        saved += [checkpoint.BEST] if (saver.folder / checkpoint.BEST).exists() else []
-        before = f"of before there are {', '.join(saved)}" if saved else "nothing was saved before"
-        return UserError(
-            f"training diverged: no finite loss in the {LIMIT} steps up to step {run.step}; in "
-            f"{saver.folder} {before}. Train with a lower --lr or --grad_clip_norm, or with "
-            "--precision fp32; --ckpt_path goes on from a checkpoint"
-        )
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from core import distributed
 from core.device import Compute
 from core.randomness import Stream, normal, numpy_generator
+from core.synced_norm import synchronize_batch_norm
 from core.transfer import send
 from data.types import Batch, TrainingData
 from engine.checkpoints import checkpoint
@@ -40,7 +41,7 @@ class Run:
         architecture: Callable[[], dict] = dict,
     ):
         """architecture returns the settings that the weights fix, for checkpoints."""
-        distributed.synchronize_batch_norm(model)
+        synchronize_batch_norm(model)
         self.model = compute.prepare(model)
         self.network = distributed.data_parallel(self.model)  # what is trained
         self.settings = settings

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from core import distributed
 from core.device import Compute
+from core.synced_norm import synchronize_batch_norm
 from dataloader import DanceWindows, validation_clips
 from engine.evaluation.validation import validate
 from modules.vae import CVAE, CVAEConfig
@@ -224,7 +225,7 @@ def normalize(batch: torch.Tensor, folder: Path) -> None:
         wide = torch.promote_types(batch.dtype, torch.float32)  # as under autocast
         layer = nn.Sequential(nn.BatchNorm2d(3, dtype=wide))
         nn.init.uniform_(layer[0].weight, generator=torch.Generator().manual_seed(0))
-        distributed.synchronize_batch_norm(layer)
+        synchronize_batch_norm(layer)
         part = distributed.local_shard(batch).clone().requires_grad_()
         for _ in range(3):
             result = layer(part)
