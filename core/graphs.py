@@ -34,7 +34,8 @@ def record(
                 (warm_up or work)()
         torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
-        with deferred(), torch.cuda.graph(graph):
+        # Other threads may go on, such as the one that writes checkpoints.
+        with deferred(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = work()
 
     def replay() -> T:
