@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from core import distributed
 from core.errors import UserError
-from core.files import warn_on_write_error
 from core.signals import Interrupted, StopRequest
 from core.threads import SlowdownWatch, Threads
 from data.types import Batch, Clip, TrainingData
@@ -20,9 +19,9 @@ from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
 from engine.evaluation.validation import Validation, gather_validation, validate_share
-from engine.output.pictures import write_gif
+from engine.output.pictures import write_first_gifs
 from engine.output.tracker import Tracker
-from engine.training.non_finite_guard import LIMIT
+from engine.training.failures import diverged, not_saved
 from engine.training.overview import time_to_the_end
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import (
@@ -94,7 +93,7 @@ class TrainingLoop:
             finally:
                 saver.close()
         if saver.failed:
-            raise self.not_saved()
+            raise not_saved(run, saver, stopped=bool(stop.agreed))
         if stop.agreed:
             if distributed.is_main():
                 print(
@@ -134,7 +133,7 @@ class TrainingLoop:
                 refreshed = now
                 refresh(bar, run, float(metrics["loss"]))
             if run.step % STEPS_PER_CHECK == 0 and run.guard.diverged:
-                raise self.diverged()
+                raise diverged(run, saver)
             if saver.due and not run.guard.diverging:
                 self.save_resume_point()
         self.sync_stop_and_clock()
@@ -236,7 +235,8 @@ class TrainingLoop:
         if not distributed.is_main():
             return {}, scores
         number = run.epoch if settings.store_visualization else None
-        return write_gifs(found, self.saver.folder, number), scores
+        rollouts = {name: validation.predictions for name, validation in found.items()}
+        return write_first_gifs(rollouts, self.saver.folder, number), scores
 
     def validate_all(self, bar: tqdm) -> dict[str, Validation]:
         """Validate on every set, the clips shared out; `bar` tells how far it is.
@@ -260,22 +260,6 @@ class TrainingLoop:
         """Write all that an exact continuation needs, as the run stands."""
         self.saver.save({checkpoint.LAST: self.run.resume_state()})
 
-    def not_saved(self) -> UserError:
-        """Return what to tell where the run ends and files of it could not be written."""
-        run, saver = self.run, self.saver
-        files = ", ".join(f"{saver.folder / name} ({why})" for name, why in saver.failed.items())
-        ended = "stopped" if self.stop.agreed else "trained to its end"
-        goes_on = "the same command goes on from the last checkpoint that was"
-        if not checkpoint.candidates(saver.folder):
-            goes_on = "no checkpoint was, and the same command begins anew"
-        return UserError(
-            f"{ended} at step {run.step}, but the last checkpoint could not be written: {files}; "
-            f"free space or permissions, then {goes_on}"
-            if checkpoint.LAST in saver.failed
-            else f"{ended} at step {run.step}, but not all of its checkpoints could be written: "
-            f"{files}"
-        )
-
     def sync_stop_and_clock(self) -> None:
         """Let all processes know of a signal to one of them, and go by the first one's clock."""
         run, own = self.run, self.excess if distributed.is_main() else 0.0
@@ -287,19 +271,6 @@ class TrainingLoop:
             run.seconds -= excess
             run.epoch_metrics.seconds -= min(self.excess, run.epoch_metrics.seconds / 2)
         self.excess = 0.0
-
-    def diverged(self) -> UserError:
-        """Return what to tell where no step changes the weights any more."""
-        run, saver = self.run, self.saver
-        saver.wait()
-        saved = [path.name for path in checkpoint.candidates(saver.folder)]
-        saved += [checkpoint.BEST] if (saver.folder / checkpoint.BEST).exists() else []
-        before = f"of before there are {', '.join(saved)}" if saved else "nothing was saved before"
-        return UserError(
-            f"training diverged: no finite loss in the {LIMIT} steps up to step {run.step}; in "
-            f"{saver.folder} {before}. Train with a lower --lr or --grad_clip_norm, or with "
-            "--precision fp32; --ckpt_path goes on from a checkpoint"
-        )
 
 
 def begin_best(run: Run, judge: str, folder: Path) -> dict:
@@ -317,13 +288,3 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
     if not stored or any(best.get(key) != begun[key] for best in found for key in begun):
         return none
     return min(found, key=lambda best: best["epoch"])
-
-
-def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:
-    """Write the GIF of each set's first clip, one a validation where `epoch` is given."""
-    number = "" if epoch is None else f"_epoch={epoch}"
-    gifs = {f"{name}_gif": folder / f"{name}{number}.gif" for name in found}
-    for path, validation in zip(gifs.values(), found.values()):
-        with warn_on_write_error(path.name):
-            write_gif(path, validation.predictions[0])
-    return {name: path for name, path in gifs.items() if path.exists()}
