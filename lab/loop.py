@@ -38,6 +38,8 @@ def prepare_stage(model) -> None:
             f"{type(model).__name__} has its own {', '.join(own)}: it trains in one process"
         )
     leave_to_hooks(model)
+    if not model.args.prediction_buffer:
+        trainer.run.prediction_buffer = None  # of a checkpoint that was loaded before
     trainer.loop = lambda *parts: HookedLoop(model, *parts)
     print(notice(model, own))
 

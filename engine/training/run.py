@@ -306,7 +306,7 @@ class Run:
             self.epoch_metrics = begun.to(self.compute.device)
             self.epoch_began -= begun.seconds
             self._count_in_own_batches(content.get("fingerprint", {}))
-        if "prediction_buffer" in content:
+        if "prediction_buffer" in content and self.settings.prediction_buffer:
             self.prediction_buffer = PredictionBuffer(content["prediction_buffer"])
 
     def _count_in_own_batches(self, fingerprint: dict) -> None:
