@@ -128,7 +128,8 @@ def read_sweep(flags: argparse.Namespace, trainers: list[str]) -> tuple[Sweep, l
             raise UserError(f"--{name}: stands before the -- of a sweep, not after it")
     for device in flags.devices or ():
         choose_device(device)
-    has_truth = shared.get("model") == "svg" or (Path(flags.DR) / "test" / "test_gt").is_dir()
+    models = choices.get("model", [shared.get("model")])
+    has_truth = "svg" in models or (Path(flags.DR) / "test" / "test_gt").is_dir()
     split = flags.split or ("test" if has_truth else "val")
     sweep = Sweep(experiments, trainers, flags.DR, split)
     for name in experiments:

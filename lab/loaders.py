@@ -74,14 +74,14 @@ class LoaderData:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of the model's current epoch from number `first` on."""
-        batch = None
+        batch, whose = None, f"train_dataloader() of {type(self.model).__name__}"
         for batch in itertools.islice(self.model.train_dataloader(), first, None):
+            if not isinstance(batch, Sequence | Tensor) or len(batch) != 2:
+                raise UserError(f"{whose} is to yield pairs, frames and poses")
             frames, poses = batch
             yield Batch(frames.to(self.device), poses.to(self.device))
         if batch is None and first == 0:
-            raise UserError(
-                f"train_dataloader() of {type(self.model).__name__} has no batch in epoch {epoch}"
-            )
+            raise UserError(f"{whose} has no batch in epoch {epoch}")
 
 
 def clips_of_loader(loader: DataLoader) -> list[Clip]:

@@ -25,6 +25,10 @@ from engine.training.epoch_metrics import SKIPPED
 from engine.training.loop import TrainingLoop
 from lab.task import OWN_VALIDATION
 
+# Columns of the log that are no metrics of a step.
+TAKEN = {"epoch", "step", SKIPPED, "beta", "tfr", "lr", "teacher_forced"}
+TAKEN |= {"seconds", "frames_per_second"}
+
 
 def prepare_stage(model) -> None:
     """Have the trainer of a `VAE_Model` run its own methods, where it has any, and say so."""
@@ -38,6 +42,8 @@ def prepare_stage(model) -> None:
             f"{type(model).__name__} has its own {', '.join(own)}: it trains in one process"
         )
     leave_to_hooks(model)
+    if not model.args.prediction_buffer:
+        trainer.run.prediction_buffer = None  # of a checkpoint that was loaded before
     trainer.loop = lambda *parts: HookedLoop(model, *parts)
     print(notice(model, own))
 
@@ -55,7 +61,7 @@ def notice(model, own: list[str]) -> str:
         left += ["the prediction buffer", "precise BatchNorm statistics"]
     if model.has_own("train_dataloader"):
         left += ["the choice of windows and their augmentation"]
-    if model.has_own("training_one_step"):
+    if model.has_own("training_one_step", "optimizer_step"):
         left += ["clipping gradients and skipping steps that are not finite"]
     if model.has_own("val_one_step", "eval"):
         left += ["PSNR, SSIM and GIFs of a validation"]
@@ -132,6 +138,11 @@ class HookedLoop(TrainingLoop):
                 f"training_one_step of {type(self.model).__name__} is to return its loss, a "
                 "number, or a dict of numbers with 'loss' among them"
             )
+        if taken := TAKEN & result.keys():
+            raise UserError(
+                f"training_one_step of {type(self.model).__name__} returns {min(taken)!r}, which "
+                "the log has already: call it otherwise"
+            )
         device = self.run.compute.device
         figures = {
             name: torch.as_tensor(value, dtype=torch.float32, device=device).detach().reshape(())
@@ -170,8 +181,9 @@ class HookedLoop(TrainingLoop):
         if not model.has_own("val_one_step", "eval"):
             gifs, scores = super().validate_epoch(bar, row)
             if model.has_own("make_gif"):
-                for path, validation in zip(gifs.values(), self.found.values()):
-                    model.make_gif(list(validation.predictions[0].float() / 255), str(path))
+                for name, path in gifs.items():
+                    frames = self.found[name.removesuffix("_gif")].predictions[0]
+                    model.make_gif(list(frames.float() / 255), str(path))
             return gifs, scores
         loss = validate_own(model)
         if loss is not None:

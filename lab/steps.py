@@ -69,7 +69,7 @@ class LabSteps(LabModel):
         """
         run, (img, label) = self.trainer.run, batch[:2]
         noise = run.posterior_noise(batch)
-        mse = kl = 0
+        mse = kl = torch.zeros((), device=img.device)  # also where a criterion gives a number
         predicted = img[:, 0]
         with run.compute.autocast():
             poses = self.encode_conditions(label[:, 1:])

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from core.errors import UserError
 from data.dance import DanceData, DanceWindows
 from data.types import Clip, TrainingData
 from engine.checkpoints.checkpoint import Checkpoint
@@ -38,6 +39,11 @@ class LabTask(DanceTask):
 
     def _once(self, name: str, make) -> Any:
         """Make something of the arguments; they may be assigned to, and it is made anew then."""
+        if self.settings.DR is None:
+            raise UserError(
+                "args.DR is missing: the dataset folder; without one, train_dataloader() and "
+                "val_dataloader() have to be one's own"
+            )
         asked = str(sorted(vars(self.settings).items()))
         if self._made.get("of") != asked:
             self._made = {"of": asked}

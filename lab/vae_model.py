@@ -161,7 +161,10 @@ class VAE_Model(LabSteps):
 
     @property
     def tfr(self) -> float:
-        """The teacher forcing ratio of the current epoch, or as it was assigned."""
+        """The teacher forcing ratio of the current epoch, or as it was assigned.
+
+        Below 0, where scripts that count down pass by before they mend it, it is 0.
+        """
         if self._tfr is not None:
             return self._tfr
         run = self.trainer.run
@@ -171,8 +174,9 @@ class VAE_Model(LabSteps):
 
     @tfr.setter
     def tfr(self, ratio: float) -> None:
-        if not 0 <= ratio <= 1:
+        if not ratio <= 1:
             raise UserError(f"tfr = {ratio}: a ratio is between 0 and 1")
+        ratio = max(0.0, ratio)
         run = self.trainer.run
         decays = max(0, int(run.fractional_epoch) - self.args.tfr_sde + 1)
         run.initial_tfr = ratio + self.args.tfr_d_step * decays  # so that the decay goes on from it

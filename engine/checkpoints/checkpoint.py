@@ -31,7 +31,7 @@ FORMER_NAMES = {"identity": "fingerprint", "so_far": "epoch_metrics", "replay": 
 
 
 def best_score(best: dict) -> str:
-    """Return the best score of a run in words: a PSNR, or a loss of the user's own (`lab/`).
+    """Return the best score of a run in words: a PSNR, or a loss where that chooses.
 
     Of a loss, `psnr` is the negative: more is better in either.
     """

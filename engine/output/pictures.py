@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.files import atomic_write
+from core.files import atomic_write, warn_on_write_error
 
 FRAME_MILLISECONDS = 20  # of the lab's GIFs (docs/lab.md)
 PALETTE_FRAMES = 32  # frames that the palette of a GIF is computed from
@@ -23,6 +23,21 @@ def write_gif(
     whole = encode_gif(frames, scale, milliseconds)
     with atomic_write(path) as file:
         file.write(whole)
+
+
+def write_first_gifs(
+    rollouts: dict[str, Sequence[Tensor]], folder: Path, epoch: int | None
+) -> dict[str, Path]:
+    """Write the GIF of the first rollout, (T, 3, H, W) uint8, of each set of clips.
+
+    One a validation where `epoch` is given. Returns those that are there, as `SET_gif`.
+    """
+    number = "" if epoch is None else f"_epoch={epoch}"
+    gifs = {name: folder / f"{name}{number}.gif" for name in rollouts}
+    for name, path in gifs.items():
+        with warn_on_write_error(path.name):
+            write_gif(path, rollouts[name][0])
+    return {f"{name}_gif": path for name, path in gifs.items() if path.exists()}
 
 
 def encode_gif(frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS) -> bytes:

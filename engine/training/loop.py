@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from core import distributed
 from core.errors import UserError
-from core.files import warn_on_write_error
 from core.signals import Interrupted, StopRequest
 from core.threads import SlowdownWatch, Threads
 from data.types import Batch, Clip, TrainingData
@@ -20,9 +19,9 @@ from engine.checkpoints import checkpoint
 from engine.checkpoints.writer import NoSaver, Saver
 from engine.evaluation.scoring import Scores
 from engine.evaluation.validation import Validation, gather_validation, validate_share
-from engine.output.pictures import write_gif
+from engine.output.pictures import write_first_gifs
 from engine.output.tracker import Tracker
-from engine.training.endings import diverged, not_saved
+from engine.training.failures import diverged, not_saved
 from engine.training.overview import time_to_the_end
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import (
@@ -242,7 +241,8 @@ class TrainingLoop:
         if not distributed.is_main():
             return {}, scores
         number = run.epoch if settings.store_visualization else None
-        return write_gifs(found, self.saver.folder, number), scores
+        rollouts = {name: validation.predictions for name, validation in found.items()}
+        return write_first_gifs(rollouts, self.saver.folder, number), scores
 
     def validate_all(self, bar: tqdm) -> dict[str, Validation]:
         """Validate on every set, the clips shared out; `bar` tells how far it is.
@@ -294,13 +294,3 @@ def begin_best(run: Run, judge: str, folder: Path) -> dict:
     if not stored or any(best.get(key) != begun[key] for best in found for key in begun):
         return none
     return min(found, key=lambda best: best["epoch"])
-
-
-def write_gifs(found: dict[str, Validation], folder: Path, epoch: int | None) -> dict[str, Path]:
-    """Write the GIF of each set's first clip, one a validation where `epoch` is given."""
-    number = "" if epoch is None else f"_epoch={epoch}"
-    gifs = {f"{name}_gif": folder / f"{name}{number}.gif" for name in found}
-    for path, validation in zip(gifs.values(), found.values()):
-        with warn_on_write_error(path.name):
-            write_gif(path, validation.predictions[0])
-    return {name: path for name, path in gifs.items() if path.exists()}

@@ -124,20 +124,23 @@ def summary(row: dict[str, dict[str, float]], progress: str, best: dict) -> str:
     line = (
         f"{progress}: {', '.join(f'{name} {value:.4g}' for name, value in metrics.items())}, "
         f"β {schedule['beta']:.3g}, tfr {schedule['tfr']:.2f}, lr {schedule['lr']:.2g}, "
-        f"{row['system']['frames_per_second']:.0f} frames/s; "
-        f"{judge} {_score(row['val'], judge)} (best {best_score(best)} in epoch {best['epoch']}"
+        f"{row['system']['frames_per_second']:.0f} frames/s"
     )
+    if (score := _score(row["val"], judge)) is None:
+        return line
+    beside = [f"best {best_score(best)} in epoch {best['epoch']}"] if best["epoch"] >= 0 else []
     for copied, what in (("copy_first", "frame 0"), ("copy_last", "the last context frame")):
         if (psnr := row["val"].get(f"{judge}_{copied}_psnr")) is not None:
-            line += f", copying {what} {psnr:.2f}"
-    return line + ")"
+            beside.append(f"copying {what} {psnr:.2f}")
+    return f"{line}; {judge} {score}" + (f" ({', '.join(beside)})" if beside else "")
 
 
-def _score(found: dict[str, float], judge: str) -> str:
-    """Return what a validation found: PSNR, or the loss of one that is not ours."""
+def _score(found: dict[str, float], judge: str) -> str | None:
+    """Return what a validation found: PSNR, else a loss; None where it found neither."""
     if f"{judge}_psnr" in found:
         return f"{found[f'{judge}_psnr']:.2f} dB"
-    return f"loss {found.get(f'{judge}_loss', float('nan')):.4g}"
+    loss = found.get(f"{judge}_loss")
+    return None if loss is None else f"loss {loss:.4g}"
 
 
 def say(bar: tqdm, line: str) -> None:

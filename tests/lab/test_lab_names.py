@@ -194,8 +194,12 @@ def test_the_ratio_of_teacher_forcing_decays_on_from_what_is_assigned(args):
             ratio = max(0.0, ratio - 0.25)
     assert found == pytest.approx(by_hand)
     assert (model.tfr_sde, model.tfr_d_step) == (2, 0.25)
-    with pytest.raises(UserError, match=r"tfr = 1\.5"):
-        model.tfr = 1.5
+    for ratio in (1.5, float("nan")):
+        with pytest.raises(UserError, match=f"tfr = {ratio}"):
+            model.tfr = ratio
+    model.tfr = 0.05
+    model.tfr -= 0.25  # and then `if self.tfr < 0: self.tfr = 0`, as scripts have it
+    assert model.tfr == 0
 
 
 def test_the_arguments_are_read_when_they_are_needed(args):

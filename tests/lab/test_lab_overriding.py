@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import re
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_a_validation_of_ones_own_chooses_the_best(args, tmp_path, capsys):
     assert "validation of Own: 0.5" in capsys.readouterr().out
 
 
-def test_a_validation_called_eval_as_in_the_template_is_run(args, tmp_path):
+def test_a_validation_called_eval_as_in_the_template_is_run(args, tmp_path, capsys):
     validated = []
 
     class Own(VAE_Model):
@@ -115,6 +116,8 @@ def test_a_validation_called_eval_as_in_the_template_is_run(args, tmp_path):
     Own(args()).training_stage()
     assert validated == [(0, 1), (1, 1)]
     assert not (tmp_path / "run/best.ckpt").exists(), "it returns nothing to choose by"
+    said = capsys.readouterr().out
+    assert len(re.findall(r"^epoch \d/1: .* frames/s$", said, re.M)) == 2, "and nothing to tell"
     assert (tmp_path / "run/epoch=1.ckpt").exists()
 
 
@@ -144,7 +147,7 @@ def test_the_loss_of_a_kl_of_ones_own(args, plain, tmp_path):
 
     class Own(VAE_Model):
         def kl_criterion(self, mu, logvar, batch_size):
-            return 0 * kl_criterion(mu, logvar, batch_size)
+            return 0.0
 
     Own(args()).training_stage()
     found, usual = rows(tmp_path / "run"), rows(plain)
@@ -221,6 +224,54 @@ def test_a_run_of_ones_own_goes_on_where_it_stopped(args, tmp_path):
     assert model.current_epoch == 1
     model.training_stage()
     assert same(weights_of(tmp_path / "run/last.ckpt"), weights_of(tmp_path / "whole/last.ckpt"))
+
+
+def test_a_step_of_ones_own_goes_on_with_a_run_that_had_a_prediction_buffer(args, tmp_path):
+    VAE_Model(args(num_epoch=1, prediction_buffer=True)).training_stage()
+
+    class Own(VAE_Model):
+        def train_dataloader(self):
+            return [torch.rand(2, 2, 3, 3, 16, 16)]
+
+    source = str(tmp_path / "run/last.ckpt")
+    for loads_first in (False, True):
+        model = (VAE_Model if loads_first else Own)(
+            args(ckpt_path=source, prediction_buffer=True, save_root=str(tmp_path / "o"))
+        )
+        model.load_checkpoint()
+        if loads_first:
+            model.train_dataloader = lambda: [torch.rand(2, 2, 3, 3, 16, 16)]
+        model.training_stage()
+        assert "prediction_buffer" not in checkpoint.load(tmp_path / "o/last.ckpt")
+
+
+@pytest.mark.parametrize("name", ["lr", "step", "seconds"])
+def test_a_figure_that_is_called_like_another_is_named(args, name):
+    class Own(VAE_Model):
+        def training_one_step(self, img, label, adapt_TeacherForcing):
+            return {"loss": 1.0, name: 2.0}
+
+    with pytest.raises(UserError, match=f"training_one_step of Own returns '{name}'"):
+        Own(args()).training_stage()
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(3, 2, 3, 3, 16, 16), 5, [1]])
+def test_a_loader_that_yields_no_pairs_is_named(args, batch):
+    class Own(VAE_Model):
+        def train_dataloader(self):
+            return [batch]
+
+    with pytest.raises(UserError, match=r"train_dataloader\(\) of Own is to yield pairs"):
+        Own(args()).training_stage()
+
+
+def test_without_a_data_set_the_loaders_that_are_missing_are_named(args):
+    class Own(VAE_Model):
+        def train_dataloader(self):
+            return [torch.rand(2, 2, 3, 3, 16, 16)]
+
+    with pytest.raises(UserError, match=r"args\.DR is missing.*val_dataloader"):
+        Own(args(DR=None)).training_stage()
 
 
 @pytest.mark.parametrize("result", [None, "low", (torch.ones(()), 1.0), {"mse": 1.0}])

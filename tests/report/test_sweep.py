@@ -274,6 +274,14 @@ def test_without_a_grid_the_sweep_is_the_labs(report, scripts, tmp_path):
     assert cyclical[cyclical.index("--kl_anneal_cycle") :][:2] == ["--kl_anneal_cycle", "20"]
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_sweep_of_the_robot_is_tested_on_its_test_split(report, scripts, tmp_path, before):
+    words = ["--sweep", "--DR", tmp_path, "--out", tmp_path / "s", "--seed", "1"]
+    words += ["--model", "svg"] if before else ["--", "--model", "svg"]
+    assert report(*words)[0] == 0
+    assert json.loads((tmp_path / "s" / "sweep.json").read_text())["split"] == "test"
+
+
 # --------------------------------------------------------------------------- bad input
 
 
