@@ -61,7 +61,7 @@ def train(root: str, out: Path, seed: int, *flags: str) -> Path:
     It is the one of the end, not the best by validation, which would be chosen by what is scored.
     """
     words = [word for part in flags for word in shlex.split(part)]
-    run = out / "_".join([re.sub(r"[^\w.:-]+", "_", " ".join(words)).strip("_-"), f"seed{seed}"])
+    run = out / "_".join([re.sub(r"[^\w.-]+", "_", " ".join(words)).strip("_-"), f"seed{seed}"])
     done = run.with_name(f"{run.name}.done")
     if not done.exists():
         place = ["--DR", root, "--save_root", str(run)]
