@@ -49,9 +49,10 @@ own-dance: install
 		--to $(OWN)/run --out $(OWN)/other
 	$(BIN)/python Tester.py --DR $(OWN)/data --save_root $(OWN)/results --ckpt_path $(OWN)/run
 	$(BIN)/python Tester.py --DR $(OWN)/other --save_root $(OWN)/other-results --ckpt_path $(OWN)/run
-	$(BIN)/python Reporter.py $(OWN)/run $(OWN)/results $(OWN)/other-results --out $(OWN)/report
+	$(BIN)/python Reporter.py $(OWN)/run $(OWN)/results --out $(OWN)/report
 	@echo
-	@echo "Open $(OWN)/report/report.html: the test of the new dancer, and the other person's dance"
+	@echo "Open in a browser: $(OWN)/report/report.html, the test of the new dancer, and"
+	@echo "$(OWN)/other-results/report.html, somebody else's dance by the same dancer"
 
 play: install
 	$(BIN)/python Player.py --ckpt_path pretrained/$(MODEL).safetensors

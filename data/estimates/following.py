@@ -3,7 +3,9 @@
 Dimensions: T frames, J joints. Places (T, J, 2), NaN where a joint was not found.
 """
 
+from argparse import Namespace
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -151,3 +153,26 @@ def fill_gaps(places: np.ndarray, longest: int) -> tuple[np.ndarray, int]:
                 filled[before + 1 : after, joint] = ends[0] + share * (ends[1] - ends[0])
     gained = np.isfinite(filled[..., 0]) & ~np.isfinite(places[..., 0])
     return filled, int(gained.any(axis=1).sum())
+
+
+class Mending(NamedTuple):
+    """What was done to the poses of a film, in frames."""
+
+    swapped: int = 0
+    filled: int = 0
+    lost: int = 0
+
+    def said(self) -> str:
+        parts = [f"{self.lost} frames without the person left out"]
+        parts += [f"joints filled in in {self.filled}"] if self.filled else []
+        parts += [f"sides swapped back in {self.swapped}"] if self.swapped else []
+        return ", ".join(parts)
+
+
+def mended(places: np.ndarray, args: Namespace) -> tuple[np.ndarray, Mending]:
+    """Swap sides back and fill gaps in the poses (T, J, 2) of a recording."""
+    swapped = 0
+    if not args.keep_sides and np.isfinite(places).any():
+        places, swapped = swap_back(places)
+    places, filled = fill_gaps(places, args.fill)
+    return places, Mending(swapped, filled)

@@ -14,7 +14,7 @@ FORMATS = (
     "OpenPose's folder of JSON, COCO keypoints (MMPose, Ultralytics), MediaPipe's landmarks, "
     ".pose, or the CSV of docs/data.md"
 )
-UNUSUAL = (OverflowError, RecursionError, csv.Error)  # raised by numbers and files made to
+UNUSUAL = (OverflowError, RecursionError, csv.Error)  # of numbers, nesting and lines without end
 
 
 def read_poses(path: Path) -> Estimates:

@@ -17,7 +17,7 @@ from core.files import check_new, whole_folder
 from data.estimates import table
 from data.estimates.fitting import counted_from_0, in_picture
 from data.estimates.flags import add_pose_flags
-from data.estimates.following import fill_gaps, follow, swap_back
+from data.estimates.following import follow, mended
 from data.estimates.reading import read_poses
 from data.layout import JOINTS_FILE
 from data.transfer.normalization import transfer
@@ -74,9 +74,7 @@ def read_source(args: argparse.Namespace) -> np.ndarray:
     places = follow(estimates, length, confidence=args.confidence, person=args.person)
     if not np.isfinite(places).any():
         raise UserError(f"--poses {args.poses}: nobody is surer than --confidence; lower it")
-    if not args.keep_sides:
-        places, _ = swap_back(places)
-    return fill_gaps(places, args.fill)[0].astype(float)
+    return mended(places, args)[0].astype(float)
 
 
 def write_sequence(root: Path, places: np.ndarray, target: Target, first: int) -> None:

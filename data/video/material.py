@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from data.estimates.fitting import check_length, counted_from_0, in_picture
-from data.estimates.following import fill_gaps, follow, swap_back
+from data.estimates.following import Mending, follow, mended
 from data.estimates.reading import read_poses
 from data.video.film import Film
 from data.video.scenes import SceneChanges
@@ -33,6 +33,8 @@ class Material:
         """
         estimates = in_picture(read_poses(path), film.width, film.height, path, args.pose_size)
         estimates = counted_from_0(estimates, film.announced, path)
+        if film.announced:  # before hours of decoding
+            check_length(estimates, film.announced, path, film.path, film.announced // 10)
         followed = follow(
             estimates, max(estimates.frames) + 1, confidence=args.confidence, person=args.person
         )
@@ -40,30 +42,28 @@ class Material:
             raise UserError(
                 f"--poses {path}: nobody with a confidence of {args.confidence}; lower --confidence"
             )
-        if film.announced:  # before hours of decoding
-            check_length(estimates, film.announced, path, film.path, film.announced // 10)
         height, width = args.size
         shape = film.width, film.height, width, height
         window = choose_window(followed, *shape, close=args.crop == "person")
         begins = self._write(film, window, folder, args)
         check_length(estimates, film.decoded, path, film.path)
 
-        total = Mended(np.zeros((0, *followed.shape[1:])))
+        done = Mending()
         for (begin, number), (end, _) in zip(begins, [*begins[1:], (film.decoded, 0)]):
-            found = mended(followed[begin : min(end, len(followed))], args)
-            total.swapped, total.filled = total.swapped + found.swapped, total.filled + found.filled
-            shown = window.places(found.places, width, height)
-            seen = np.flatnonzero(found.seen)
+            places, mending = mended(followed[begin:end], args)
+            shown = window.places(places, width, height)
+            seen = np.flatnonzero(np.isfinite(places[..., 0]).any(axis=1))
             self.places |= {number + k: shown[k] for k in seen.tolist()}
             self.stretches += [(number + part).tolist() for part in _runs(seen)]
-            for k in set(range(end - begin)) - set(seen.tolist()):
+            lost = set(range(end - begin)) - set(seen.tolist())
+            for k in lost:
                 (folder / f"{number + k}.png").unlink()
-                total.lost += 1
+            done = Mending(*map(sum, zip(done, mending._replace(lost=len(lost)))))
         kept = window.described(film.width, film.height)
         self.report.append(
             f"{film.path.name}: {film.width}x{film.height}, {film.decoded} frames, "
             f"{film.rate:.4g} a second{_oddities(film)}, {kept}, {len(begins)} recordings; "
-            f"{estimates.format}: {total.said()}"
+            f"{estimates.format}: {done.said()}"
         )
 
     def _write(
@@ -82,35 +82,6 @@ class Material:
             picture.save(folder / f"{self.next_number}.png", compress_level=1)
             self.next_number += 1
         return begins
-
-
-@dataclass
-class Mended:
-    """The person in a recording, and what was done to the poses."""
-
-    places: np.ndarray  # (T, J, 2)
-    swapped: int = 0  # frames
-    filled: int = 0
-    lost: int = 0
-
-    @property
-    def seen(self) -> np.ndarray:
-        return np.isfinite(self.places[..., 0]).any(axis=1)
-
-    def said(self) -> str:
-        parts = [f"{self.lost} frames without the person left out"]
-        parts += [f"joints filled in in {self.filled}"] if self.filled else []
-        parts += [f"sides swapped back in {self.swapped}"] if self.swapped else []
-        return ", ".join(parts)
-
-
-def mended(places: np.ndarray, args: Namespace) -> Mended:
-    """Swap sides back and fill gaps in the poses (T, J, 2) of a recording."""
-    swapped = filled = 0
-    if len(places) and not args.keep_sides and np.isfinite(places).any():
-        places, swapped = swap_back(places)
-    places, filled = fill_gaps(places, args.fill)
-    return Mended(places, swapped, filled)
 
 
 def _runs(numbers: np.ndarray) -> list[np.ndarray]:

@@ -5,7 +5,8 @@ import stat
 
 import pytest
 
-from core.files import atomic_write
+from core.errors import UserError
+from core.files import atomic_write, check_new, whole_folder
 
 
 def write_half(path, error):
@@ -51,3 +52,24 @@ def test_a_replaced_file_has_the_usual_permissions(tmp_path):
         after = os.umask(before)
     assert after == 0o027  # the mask of the process is left as it was
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    out = tmp_path / "new" / "data"
+
+    def fill_half():
+        with whole_folder(out) as partial:
+            (partial / "begun").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fill_half()
+    assert not list(out.parent.iterdir())
+    out.mkdir()  # an empty one is taken
+    check_new(out)
+    with whole_folder(out) as partial:
+        (partial / "file").write_text("all")
+        assert not any(out.iterdir())
+    assert [path.name for path in out.parent.rglob("*")] == ["data", "file"]
+    with pytest.raises(UserError, match="exists already"):
+        check_new(out)

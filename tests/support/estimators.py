@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.pose.skeleton import JOINT
+from data.pose.skeleton import JOINT, joints_of
+from demo.motion import dance
 
+SIZE = 640, 480  # pixels of the pictures, width and height
 BODY_25 = (
     "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee "
     "LAnkle REye LEye REar LEar LBigToe LSmallToe LHeel RBigToe RSmallToe RHeel"
@@ -70,6 +72,14 @@ def ours(name: str, order: str) -> str | None:
             if name.lower() == spelled or name == f"{side}_{part}":
                 return f"{'toe' if part in TOES.values() else part}_{side}"
     return None
+
+
+def danced(frames: int) -> np.ndarray:
+    """Joints (T, J, 2) of a dance in pictures of SIZE, every joint of a frame at its own place."""
+    joints = joints_of(dance(np.random.default_rng(3), frames))
+    x, y, z = np.moveaxis(joints, -1, 0)
+    places = np.stack([320 + 1000 * x / z, 370 - 900 * y / z], axis=-1)
+    return np.clip(places, 2, np.array(SIZE) - 2)
 
 
 def joints_in(order: str) -> list[str]:
