@@ -207,7 +207,14 @@ class DanceWindows:
             larger = place(larger, self.device)
         poses = fitted_poses(train.poses, settings)
         return Reposing(
-            rates, settings.seed, poses, self.recordings, background, larger, larger_background
+            rates,
+            settings.seed,
+            self.poses,
+            poses,
+            self.recordings,
+            background,
+            larger,
+            larger_background,
         )
 
     def recordings_in(self, epoch: int) -> list[Recording]:

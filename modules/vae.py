@@ -107,6 +107,7 @@ class CVAE(nn.Module):
         noise: Tensor,
         bptt: int = 0,
         previous: Tensor | None = None,
+        cauchy_scale: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """MSE + β·KL over the T − 1 predictions of each window, and the metrics to log.
 
@@ -116,6 +117,7 @@ class CVAE(nn.Module):
         bptt: how many transitions from prediction to prediction a gradient may pass
         (truncated backpropagation in runs of bptt + 1 steps; 0 detaches every prediction).
         previous: frames to predict all steps from, (B, T − 1, 3, H, W), whatever the flags say.
+        cauchy_scale: a frame's squared error far above it counts by its logarithm; 0: as it is.
 
         MSE is the mean over pixels; KL is summed over the latent and divided by the batch; both
         are averaged over the steps. Metrics are detached scalars on the device of the model; the
@@ -161,11 +163,15 @@ class CVAE(nn.Module):
                 steps.append(self.decode(features, pose_features[t], z[t]))
             predictions = torch.cat(steps)  # ((T-1)·B, 3, H, W)
 
-        mse = mse_loss(predictions, targets.flatten(0, 1).float())
+        targets = targets.flatten(0, 1).float()
+        mse = reconstruction = mse_loss(predictions, targets)
+        if cauchy_scale:
+            errors = (predictions - targets).square().flatten(1).mean(1)  # by frame
+            reconstruction = cauchy_scale * (errors / cauchy_scale).log1p().mean()
         kl = kl_criterion(mu, logvar, B) / (T - 1)
-        loss = mse + kl_beta * kl
+        loss = reconstruction + kl_beta * kl
         # With unit variance: log p(x | z, c) = -½·|x - x̂|² up to a constant. Nats per frame.
-        elbo = -0.5 * mse * targets[0, 0].numel() - kl
+        elbo = -0.5 * mse * targets[0].numel() - kl
         metrics = {"loss": loss, "mse": mse, "kl": kl, "elbo": elbo}
         metrics = {name: value.detach() for name, value in metrics.items()}
         predicted = pixel_shuffle(predictions.detach(), self.config.patch_size)

@@ -112,6 +112,8 @@ class Run:
         kl_beta: Tensor | float,
         previous: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        scale = self.settings.cauchy_scale if "cauchy_scale" in self.settings else 0.0
+        robust = {"cauchy_scale": scale} if scale else {}
         with self.compute.autocast():
             return network(
                 batch,
@@ -120,6 +122,7 @@ class Run:
                 noise=self.posterior_noise(batch),
                 bptt=self.settings.bptt,
                 previous=previous,
+                **robust,
             )
 
     @torch.no_grad()
