@@ -216,7 +216,14 @@ class DanceWindows:
             larger = as_frames(larger)
         poses = fitted_poses(train.poses, settings)
         return Reposing(
-            rates, settings.seed, poses, self.recordings, background, larger, larger_background
+            rates,
+            settings.seed,
+            self.poses,
+            poses,
+            self.recordings,
+            background,
+            larger,
+            larger_background,
         )
 
     def place(self) -> "DanceWindows":

@@ -55,12 +55,17 @@ PATTERNS = torch.tensor(
 UPPER_LOST = (0, 1, 2, 3, 4)  # patterns of people whose upper half is out of the picture
 
 
+def period_of(epoch: int) -> int:
+    """Return the number of the epochs in which the same limbs are lost."""
+    return epoch // EPOCHS
+
+
 def lost_patterns(recordings: list[Recording], rate: float, seed: int, epoch: int) -> np.ndarray:
     """Say for every frame which of PATTERNS is left of its pose, -1 where all is.
 
     A part `rate` of the frames of the recordings, in stretches, the same for EPOCHS epochs.
     """
-    rng = numpy_generator(seed, Stream.LIMB_DROPOUT, epoch // EPOCHS)
+    rng = numpy_generator(seed, Stream.LIMB_DROPOUT, period_of(epoch))
     patterns = np.full(max(end for _, end in recordings), -1)
     mean = (SHORTEST + LONGEST) / 2
     for start, end in recordings:

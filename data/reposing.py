@@ -6,6 +6,7 @@ changed, T frames, J joints, L limbs, H×W picture.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from core import distributed
 from core.randomness import Stream, numpy_generator
-from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns
+from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
 from data.placement import gather_windows
 from data.pose.rendering import ENDS, render
 from data.pose.skeleton import JOINT
@@ -33,6 +34,7 @@ ANGLES = (35.0, 50.0)  # degrees at most, of an upper and of a lower bone
 DOUBTFUL = 0.12  # residual from which a fit is not trusted
 LOST_WHEN_NEAR = 0.5  # chance that a person as near as NEAR loses limbs that are in the picture
 NEAR = 1.3
+TOGETHER = 64  # pose images from which limbs are erased at a time
 NECK = JOINT["neck"]
 
 LIMBS_TO_TURN = [
@@ -115,6 +117,14 @@ class ReposedWarp:
         return frames, known
 
 
+class Lost(NamedTuple):
+    """The pose images that lack limbs for some epochs."""
+
+    period: int
+    at: Tensor  # (N,) where the pose image of a frame is, -1: it is whole
+    images: Tensor  # (lost, H, W, 3) uint8
+
+
 class Reposing:
     """Changes windows as (seed, epoch, batch) say."""
 
@@ -122,14 +132,18 @@ class Reposing:
         self,
         rates: Rates,
         seed: int,
+        images: Tensor | Shards,
         poses: FittedPoses,
         recordings: list[Recording],
         background: Tensor,
         larger: Tensor | Shards | None = None,
         larger_background: Tensor | None = None,
     ):
-        """background (C, H, W); larger: the frames in a multiple of their size, if there are."""
+        """images (N, H, W, 3) uint8: the pose images, with their skeletons in `poses`.
+
+        background (C, H, W); larger: the frames in a multiple of their size, if there are."""
         self.rates, self.seed, self.recordings = rates, seed, recordings
+        self.images = images
         self.skeletons, self.style = poses
         self.background = background
         self.larger, self.larger_background = larger, larger_background
@@ -139,7 +153,7 @@ class Reposing:
         # A camera that looks straight ahead at about the height of the hips: who comes nearer
         # grows about this row.
         self.level = float(np.clip(middle / background.shape[-2], 0.25, 0.6))
-        self.lost: tuple[int, np.ndarray] = (-1, np.zeros(0))
+        self.lost: Lost | None = None
 
     def apply(
         self, batch: Batch, index: Tensor, margins: np.ndarray, epoch: int, number: int
@@ -255,21 +269,34 @@ class Reposing:
     # -------------------------------------------------------------------- dropout
 
     def _lose_limbs(self, poses: Tensor, index: Tensor, some: np.ndarray, epoch: int) -> None:
-        """Erase in place what an estimator loses in this epoch from the windows `some`."""
-        if self.lost[0] != epoch:
-            rate = self.rates.limb_dropout
-            self.lost = epoch, lost_patterns(self.recordings, rate, self.seed, epoch)
-        patterns = torch.from_numpy(self.lost[1])[index[:, some]]  # (T, n)
-        steps, columns = (patterns >= 0).nonzero(as_tuple=True)
-        if len(steps) == 0:
-            return
+        """Put into the windows `some`, in place, the poses that have lost limbs in this epoch."""
+        if self.lost is None or self.lost.period != period_of(epoch):
+            self.lost = self._lost_in(epoch)
+        at = self.lost.at[index[:, some]]  # (T, n)
+        steps, columns = (at >= 0).nonzero(as_tuple=True)
         rows = torch.from_numpy(some)[columns]
-        frames = index[steps, rows]
-        places, shown = self.skeletons.places[frames], self.skeletons.shown[frames]
-        left = PATTERNS[patterns[steps, columns]]
         device = poses.device
-        on = rows.to(device), steps.to(device)
-        poses[on] = erase(poses[on], *(x.to(device) for x in (places, shown, left)))
+        images = self.lost.images[at[steps, columns]].to(device).permute(0, 3, 1, 2)
+        poses[rows.to(device), steps.to(device)] = images / 255
+
+    def _lost_in(self, epoch: int) -> "Lost":
+        """Erase limbs from the pose images that lose some in this epoch."""
+        rate = self.rates.limb_dropout
+        patterns = torch.from_numpy(lost_patterns(self.recordings, rate, self.seed, epoch))
+        frames = (patterns >= 0).nonzero()[:, 0]
+        at = torch.full_like(patterns, -1)
+        at[frames] = torch.arange(len(frames))
+        images = [
+            erase(
+                self.images[some].cpu().permute(0, 3, 1, 2) / 255,
+                self.skeletons.places[some],
+                self.skeletons.shown[some],
+                PATTERNS[patterns[some]],
+            )
+            for some in frames.split(TOGETHER)
+        ]
+        pixels = torch.cat([(255 * part).round().byte().permute(0, 2, 3, 1) for part in images])
+        return Lost(period_of(epoch), at, pixels)
 
     # ---------------------------------------------------------------------- joints
 

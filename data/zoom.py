@@ -80,7 +80,9 @@ def _near(opacity: Tensor, reach: int) -> Tensor:
     """1 near the person, 0 farther than about `reach` pixels: (n, T, 1, h, w)."""
     flat = opacity.flatten(0, 1)
     half = reach // 2
-    near = max_pool2d(flat, 4 * half + 1, stride=1, padding=2 * half)
+    side, pad = 4 * half + 1, 2 * half
+    near = max_pool2d(flat, (side, 1), stride=1, padding=(pad, 0))  # rows, then columns: quicker
+    near = max_pool2d(near, (1, side), stride=1, padding=(0, pad))
     near = _smoothed(near, 2 * half + 1)
     width = flat.shape[-1]
     aside = (torch.arange(width, device=flat.device) + 0.5).minimum(

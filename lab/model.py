@@ -32,7 +32,7 @@ class LabModel(CVAE):
     HOOKS: ClassVar[tuple[str, ...]] = ()  # names that a script may make its own
 
     def __init__(self, args: Arguments):
-        super().__init__(CVAEConfig.from_settings(args))
+        super().__init__(CVAEConfig.from_settings(args), cauchy_scale=args.cauchy_scale)
         self.args = args
 
     @property

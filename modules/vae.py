@@ -71,15 +71,18 @@ class CVAE(nn.Module):
 
     The engine calls the model to train; `encode_conditions`, `initial_state` and `predict` to roll
     out; `latent_shape` to draw the noise that both take as an argument.
+
+    cauchy_scale: in training a frame's squared error far above it counts by its logarithm (the
+    Cauchy loss); 0: as it is.
     """
 
     sums_steps = False  # the loss is a mean over the steps of a window
 
-    def __init__(self, config: CVAEConfig):
+    def __init__(self, config: CVAEConfig, *, cauchy_scale: float = 0.0):
         super().__init__()
         F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
         colors = 3 * config.patch_size**2  # C' below
-        self.config = config
+        self.config, self.cauchy_scale = config, cauchy_scale
         self.frame_transformation = RGB_Encoder(colors, F)
         self.label_transformation = Label_Encoder(colors, L)
         self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
@@ -161,11 +164,15 @@ class CVAE(nn.Module):
                 steps.append(self.decode(features, pose_features[t], z[t]))
             predictions = torch.cat(steps)  # ((T-1)·B, 3, H, W)
 
-        mse = mse_loss(predictions, targets.flatten(0, 1).float())
+        targets = targets.flatten(0, 1).float()
+        mse = reconstruction = mse_loss(predictions, targets)
+        if scale := self.cauchy_scale:
+            errors = (predictions - targets).square().flatten(1).mean(1)  # by frame
+            reconstruction = scale * (errors / scale).log1p().mean()
         kl = kl_criterion(mu, logvar, B) / (T - 1)
-        loss = mse + kl_beta * kl
+        loss = reconstruction + kl_beta * kl
         # With unit variance: log p(x | z, c) = -½·|x - x̂|² up to a constant. Nats per frame.
-        elbo = -0.5 * mse * targets[0, 0].numel() - kl
+        elbo = -0.5 * mse * targets[0].numel() - kl
         metrics = {"loss": loss, "mse": mse, "kl": kl, "elbo": elbo}
         metrics = {name: value.detach() for name, value in metrics.items()}
         predicted = pixel_shuffle(predictions.detach(), self.config.patch_size)

@@ -1,7 +1,14 @@
 """The settings of the dance model: its own flags, its presets, and what fits together."""
 
 from core.errors import UserError
-from settings.flag_types import frame_count, frame_side, number, path_text, probability
+from settings.flag_types import (
+    frame_count,
+    frame_side,
+    non_negative,
+    number,
+    path_text,
+    probability,
+)
 from settings.parsing import MARK, SWITCH, Flag, FlagTable, Scope
 
 # fmt: off
@@ -32,6 +39,9 @@ FLAGS: FlagTable = {
              "frame)"),
         Flag("--positional_bias --scene", SWITCH, False, "learn a bias on the pose features for "
              "every position: what all frames share"),
+        Flag("--cauchy_scale", non_negative, 0.0, "squared errors of a frame far above this count "
+             "by their logarithm (Cauchy loss), so that frames that no pose tells do not rule a "
+             "step; 0: plain MSE"),
         Flag("--patch_size --patch", [1, 2, 4], 1, "space to depth before the networks", type=int),
     ],
 }

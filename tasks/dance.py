@@ -39,7 +39,7 @@ class DanceTask(Task):
 
     @classmethod
     def build_model(cls, settings: Settings) -> CVAE:
-        return CVAE(CVAEConfig.from_settings(settings))
+        return CVAE(CVAEConfig.from_settings(settings), cauchy_scale=settings.cauchy_scale)
 
     @classmethod
     def stored_architecture(cls, checkpoint: Checkpoint) -> dict[str, Any]:

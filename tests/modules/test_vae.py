@@ -1,5 +1,6 @@
 """The CVAE's training loss against its slow reference, and where its gradients pass."""
 
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -93,6 +94,25 @@ def test_elbo_is_in_nats_a_frame_with_unit_variance(forcing):
     squared_errors = (predicted - frames[:, 1:].transpose(0, 1)).square().sum((2, 3, 4))
     expected = -0.5 * squared_errors.mean() - metrics["kl"]
     assert metrics["elbo"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_cauchy_loss_counts_large_errors_by_their_logarithm():
+    """Against one frame after another; far below the scale the loss is near the squared error."""
+    model, (frames, poses, noise) = make_model(), make_batch(3, 4)
+    arguments = {"teacher_forcing": [True] * 3, "kl_beta": 0.5, "noise": noise}
+    plain, metrics, predicted = loss_of(model, frames, poses, **arguments)
+    errors = [
+        ((predicted[b, t] - frames[b, t + 1]) ** 2).mean().item()
+        for b in range(3)
+        for t in range(3)
+    ]
+    for scale in (0.01, 100.0):
+        model.cauchy_scale = scale
+        loss, other, _ = loss_of(model, frames, poses, **arguments)
+        expected = sum(scale * math.log(1 + error / scale) for error in errors) / 9
+        assert loss.item() == pytest.approx(expected + 0.5 * other["kl"].item(), rel=1e-4)
+        assert other["mse"].item() == pytest.approx(metrics["mse"].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(plain.item(), rel=2e-3)
 
 
 def test_metrics_carry_no_graph():
