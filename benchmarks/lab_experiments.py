@@ -47,7 +47,7 @@ NETWORKS = (
 COURSE = f"{NETWORKS} --holdout 2260:2890"
 DECAYING = "--tfr_sde 1 --tfr_d_step 0.125"  # from --tfr 1 none is left after eight epochs
 ANNEALED = "--batch_size 16 --num_epoch 15 --per_val 5 --kl_anneal_cycle 3"
-EQUAL_EPOCHS = 2  # of every amount of data
+EQUAL_EPOCHS = 1  # of every amount of data
 PICTURE_DPI = 90
 
 
@@ -106,10 +106,10 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
         model.load_checkpoint()
         clip = next(iter(validation_clips(settings).values()))[0]
         compute = choose_compute(choose_device("auto"), settings.precision, "off")
-        compute.prepare(model).eval()
+        network = compute.prepare(model.task.model).eval()
         arm = f"β = {settings.kl_anneal_stop:g}"
         for kind, how in kinds.items():
-            (frames,) = rollout(model, [clip], compute=compute, seed=settings.seed, **how)
+            (frames,) = rollout(network, [clip], compute=compute, seed=settings.seed, **how)
             psnr = psnr_by_frame(frames[1:], clip.frames[1:]).mean()
             found.setdefault(arm, {}).setdefault(kind, []).append(float(psnr))
         kl.setdefault(arm, []).append(record.column(f"{judge_of(record)}_posterior_kl")[1][-1])
@@ -180,11 +180,11 @@ EXPERIMENTS = {
         more=latents,
     ),
     "improvements": Experiment(
-        improvements, f"{COURSE} --num_epoch 8 --per_val 4 --kl_anneal_type None --tfr 0"
+        improvements, f"{COURSE} --num_epoch 6 --per_val 3 --kl_anneal_type None --tfr 0"
     ),
     "robot": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic"),
-        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 8 --per_val 20 "
+        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 5 --per_val 20 "
         "--num_epoch 20 --kl_anneal_cycle 3 --kl_anneal_ratio 0.5 --kl_anneal_stop 1e-4 "
         "--threads 1",
         split="test",
