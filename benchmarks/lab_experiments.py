@@ -47,7 +47,7 @@ NETWORKS = (
 COURSE = f"{NETWORKS} --holdout 2260:2890"
 DECAYING = "--tfr_sde 1 --tfr_d_step 0.125"  # from --tfr 1 none is left after eight epochs
 ANNEALED = "--batch_size 16 --num_epoch 15 --per_val 5 --kl_anneal_cycle 3"
-EQUAL_EPOCHS = 2  # of every amount of data
+EQUAL_EPOCHS = 1  # of every amount of data
 PICTURE_DPI = 90
 
 
@@ -180,11 +180,11 @@ EXPERIMENTS = {
         more=latents,
     ),
     "improvements": Experiment(
-        improvements, f"{COURSE} --num_epoch 8 --per_val 4 --kl_anneal_type None --tfr 0"
+        improvements, f"{COURSE} --num_epoch 6 --per_val 3 --kl_anneal_type None --tfr 0"
     ),
     "robot": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic"),
-        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 8 --per_val 20 "
+        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 5 --per_val 20 "
         "--num_epoch 20 --kl_anneal_cycle 3 --kl_anneal_ratio 0.5 --kl_anneal_stop 1e-4 "
         "--threads 1",
         split="test",
