@@ -51,9 +51,19 @@ def film_all(clips: Sequence[np.ndarray], budget: int) -> list[str]:
     All in the best quality that fits; the worst is taken where none does.
     """
     with ThreadPoolExecutor() as pool:  # the encoder works outside of Python's lock
+
+        def encoded(quality: int, some: Sequence[np.ndarray]) -> list[bytes]:
+            return list(pool.map(partial(film, quality=quality), some))
+
+        # A second of each tells about how large all of it will be.
+        seconds = [frames[len(frames) // 2 :][:RATE] for frames in clips]
+        times = [len(frames) / len(second) for frames, second in zip(clips, seconds)]
         for quality in QUALITIES:
-            films = pool.map(partial(film, quality=quality), clips)
-            texts = [base64.b64encode(content).decode() for content in films]
+            if quality != QUALITIES[-1]:
+                sizes = map(len, encoded(quality, seconds))
+                if sum(size * n for size, n in zip(sizes, times)) * 4 / 3 > 1.2 * budget:
+                    continue
+            texts = [base64.b64encode(content).decode() for content in encoded(quality, clips)]
             if sum(map(len, texts)) <= budget:
                 break
     return texts
