@@ -17,9 +17,10 @@ from data.store.shards import Shards, spread
 from data.types import Batch
 from data.warp import Warp, median_background
 
-RIGHT, DOWN = 12, 1  # pixels at most, either way
-SHEAR = 2.0  # pixels at most by which head and feet move apart from the middle, either way
-TOGETHER = 4096  # frames that are compared with the background at a time
+# In pixels of a frame of 32 rows, and of a larger one in proportion.
+RIGHT, DOWN = 12, 1  # at most, either way
+SHEAR = 2.0  # at most by which head and feet move apart from the middle, either way
+TOGETHER = 1 << 23  # pixels that are compared with the background at a time
 PERSON = 40  # gray levels of difference from the background
 
 
@@ -38,7 +39,7 @@ class Augmentation:
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
         background = median_background(*(x[some].cpu().numpy() for x in (frames, poses)))
         self.background = torch.from_numpy(background / 255).permute(2, 0, 1)
-        parts = torch.arange(len(frames)).split(TOGETHER)
+        parts = torch.arange(len(frames)).split(max(1, TOGETHER // background[..., 0].size))
         differences = (np.abs(frames[p].cpu().numpy() - background).max(axis=-1) for p in parts)
         self.margins = np.concatenate([_margins(d > PERSON) for d in differences], axis=1)
         self.seed, self.flip_prob = seed, flip_prob
@@ -77,12 +78,14 @@ class Augmentation:
         margins (4, B): free pixels left of, above, right of and below the person.
         """
         H, own = self.background.shape[-2], distributed.local_shard
+        scale = H / 32
+        most_right, most_down = round(RIGHT * scale), round(DOWN * scale)
         B = distributed.world_size() * margins.shape[1]  # of the global batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
         flipped = own(rng.random(B) < self.flip_prob)
-        right = own(rng.integers(-RIGHT, RIGHT + 1, (B, 1)))
-        down = own(rng.integers(-DOWN, DOWN + 1, B))
-        shear = own(rng.uniform(-SHEAR, SHEAR, (B, 1))) * np.linspace(-1, 1, H)
+        right = own(rng.integers(-most_right, most_right + 1, (B, 1)))
+        down = own(rng.integers(-most_down, most_down + 1, B))
+        shear = own(scale * rng.uniform(-SHEAR, SHEAR, (B, 1))) * np.linspace(-1, 1, H)
         left, top, far, bottom = margins
         left, far = np.where(flipped, (far, left), (left, far))[:, :, None]
         right = _within(np.rint(right + shear).astype(np.int64), left, far)

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 OPAQUE = 0.25  # difference from the background, of 1, from which a pixel shows none of it
-REACH = 6  # pixels around a rendered condition in which the person is to be expected
+REACH = 6  # pixels around a rendered condition in which the person is to be expected, of a frame
+# of 32 rows, and of a larger one in proportion
+TOGETHER = 1 << 24  # pixels that are looked at together
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,7 @@ def median_background(frames: np.ndarray, conditions: np.ndarray) -> np.ndarray:
     The median over the frames whose condition, rendered on white, is blank around a pixel; over
     all frames where there is none.
     """
-    rendered = torch.from_numpy((conditions < 235).any(axis=-1))[:, None].float()
-    near = max_pool2d(rendered, 2 * REACH + 1, stride=1, padding=REACH)[:, 0].bool().numpy()
+    near = _near(conditions)
     background = np.empty(frames.shape[1:], np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN: nobody ever left that pixel
@@ -110,4 +111,18 @@ def median_background(frames: np.ndarray, conditions: np.ndarray) -> np.ndarray:
             row[near[:, y]] = np.nan
             background[y] = np.nanmedian(row, axis=0)
     unseen = np.isnan(background)
-    return np.where(unseen, np.median(frames, axis=0), background).astype(np.float32)
+    background[unseen] = np.median(frames[:, unseen], axis=0)
+    return background
+
+
+def _near(conditions: np.ndarray) -> np.ndarray:
+    """Tell where something is rendered within REACH: (N, H, W, C) uint8 → (N, H, W) bool."""
+    H, W = conditions.shape[1:3]
+    cell = max(1, H // 32)  # of a large frame, by squares of so many pixels
+    near = np.empty(conditions.shape[:3], bool)
+    for some in np.array_split(np.arange(len(near)), -(-near.size // TOGETHER)):
+        rendered = torch.from_numpy((conditions[some] < 235).any(axis=-1))[:, None].float()
+        rendered = max_pool2d(rendered, cell, ceil_mode=True)
+        rendered = max_pool2d(rendered, 2 * REACH + 1, stride=1, padding=REACH)[:, 0].bool()
+        near[some] = rendered.numpy().repeat(cell, axis=1).repeat(cell, axis=2)[:, :H, :W]
+    return near

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data.pose.camera import CAMERA, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
-from demo.dataset import check_counts, in_processes, make_as_asked, make_whole
+from demo.dataset import Refusal, check_counts, in_processes, make_as_asked, make_whole
 from demo.figure import draw_person
 from demo.motion import dance
 from settings.flag_types import picture_size
@@ -21,6 +21,7 @@ from settings.flag_types import picture_size
 VERSION = 1  # of the pictures: raise it when the same arguments make another set
 SPLITS = ("train", "val", "test")  # the order is part of the seed
 TRAIN_CUTS = (1000 / 2890, 1630 / 2890, 2260 / 2890)  # where the lab's own recordings are joined
+LARGEST_SIDE = 1024  # pixels; a picture is traced as a whole, with nine rays a pixel
 CHUNK = 32  # frames handed to a worker at a time
 
 
@@ -37,10 +38,9 @@ def make_dataset(
 ):
     """Make a data set in the folder `out`, all of it or nothing.
 
-    The pictures of a size (height, width) depend on `seed` alone, never on `num_workers` (0 or 1:
-    no process pool). Returns
-    False, with nothing made, where `out` already holds the same set. Raises Refusal where it
-    holds anything else, or for a number out of range.
+    size: height and width in pixels. The pictures depend on it and on `seed` alone, never on
+    `num_workers` (0 or 1: no process pool). Returns False, with nothing made, where `out` already
+    holds the same set. Raises Refusal where it holds anything else, or for a number out of range.
     """
     arguments = {
         "version": VERSION,
@@ -51,6 +51,9 @@ def make_dataset(
         "val_frames": val_frames,
     }
     check_counts(arguments | {"num_workers": num_workers})
+    if max(size) > LARGEST_SIDE:
+        said = "x".join(map(str, size))
+        raise Refusal(f"--size {said}: {LARGEST_SIDE} pixels a side are the most")
     camera = Camera(*size)
     if camera != CAMERA:  # sets made before there was a choice say nothing of their size
         arguments["size"] = list(size)

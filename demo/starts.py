@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from data.pose.camera import CAMERA, Camera
+from data.pose.camera import camera_for
 from data.pose.moves import STANDING
 from data.pose.skeleton import joints_of
 from demo.figure import draw_person
@@ -28,8 +28,8 @@ def dances(height, width):
 
 def _filmed(row, height, width):
     """The picture of a row of channels, at the model's size as the reader resizes it."""
-    camera = Camera(height, width) if height > CAMERA.height else CAMERA
-    picture = np.rint(draw_person(joints_of(row[None])[0], camera)).clip(0, 255).astype(np.uint8)
+    pixels = draw_person(joints_of(row[None])[0], camera_for(height, width))
+    picture = np.rint(pixels).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image)
 

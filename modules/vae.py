@@ -1,7 +1,8 @@
 """The dance model: a conditional VAE that predicts a frame from the frame before and a pose.
 
 Dimensions: B batch, T frames of a window, H×W frame size, 3 colors; F frame features,
-L pose features, N latent channels, D fused features. Frames and poses lie in [0, 1].
+L pose features, N latent channels, D fused features. Frames and poses lie in [0, 1]. With several
+scales the features of a frame are one vector instead of a map (`modules/multiscale.py`).
 The method and its symbols are derived in docs/method.md.
 """
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, pixel_shuffle, pixel_unshuffle
 
+from modules import multiscale
 from modules.gaussian import kl_by_dimension, kl_criterion
 from modules.modules import (
     Decoder_Fusion,
@@ -42,6 +44,7 @@ class CVAEConfig:
     output_activation: str = "sigmoid"
     patch_size: int = 1
     positional_bias: bool = False
+    scales: int = 1
 
     @classmethod
     def from_settings(cls, settings) -> "CVAEConfig":
@@ -83,20 +86,31 @@ class CVAE(nn.Module):
         F, L, N, D = config.F_dim, config.L_dim, config.N_dim, config.D_out_dim
         colors = 3 * config.patch_size**2  # C' below
         self.config, self.cauchy_scale = config, cauchy_scale
-        self.frame_transformation = RGB_Encoder(colors, F)
-        self.label_transformation = Label_Encoder(colors, L)
-        self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
-        self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
-        self.Generator = Generator(D, colors)
+        if config.scales == 1:
+            self.frame_transformation = RGB_Encoder(colors, F)
+            self.label_transformation = Label_Encoder(colors, L)
+            self.Gaussian_Predictor = Gaussian_Predictor(F + L, N)
+            self.Decoder_Fusion = Decoder_Fusion(F + L + N, D)
+            self.Generator = Generator(D, colors)
+            pose_shape = (L, *self.latent_shape[1:])
+        else:
+            grid = config.frame_H // config.patch_size, config.frame_W // config.patch_size
+            frames, poses = (multiscale.Pyramid(C, grid, config.scales) for C in (F, L))
+            self.frame_transformation = multiscale.Frame_Encoder(colors, frames)
+            self.label_transformation = multiscale.Pose_Encoder(colors, poses)
+            self.Gaussian_Predictor = multiscale.Posterior(frames, poses, N)
+            self.Decoder_Fusion = multiscale.Fusion(frames, poses, N, D)
+            self.Generator = multiscale.Multiscale_Generator(frames, poses, D, colors)
+            pose_shape = (poses.size,)
         # What no pose tells and every frame shares, such as the room: a learned positional bias on
         # the pose features. Its name is part of the checkpoint format.
-        bias = torch.zeros(L, *self.latent_shape[1:]) if config.positional_bias else None
+        bias = torch.zeros(pose_shape) if config.positional_bias else None
         self.scene = nn.Parameter(bias) if bias is not None else None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Shape of the noise for one frame: (N, H/P, W/P)."""
-        P = self.config.patch_size
+        """Shape of the noise for one frame: (N, H/P, W/P), or on the coarsest grid of several."""
+        P = self.config.patch_size << (self.config.scales - 1)
         return self.config.N_dim, self.config.frame_H // P, self.config.frame_W // P
 
     # ---------------------------------------------------------------- training
@@ -200,7 +214,10 @@ class CVAE(nn.Module):
     # -------------------------------------------------------------- prediction
 
     def encode_conditions(self, poses: Tensor) -> Tensor:
-        """Features of pose images, computed once a rollout: (B, T, 3, H, W) → (B, T, L, H, W)."""
+        """Features of pose images, computed once a rollout: (B, T, 3, H, W) → (B, T, L, H, W).
+
+        Of several scales (B, T, K), as `modules/multiscale.py` has them.
+        """
         B, T = poses.shape[:2]
         return self._encode_poses(self._to_patches(poses.flatten(0, 1))).unflatten(0, (B, T))
 

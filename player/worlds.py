@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.pose.camera import FOCAL, HEIGHT, HORIZON, WIDTH, project
+from data.pose.camera import FOCAL, HORIZON, Camera, camera_for
 from data.pose.picture import draw_pose
 from player.arm import LOWERED, RAISED, Arm, Reach
 from player.body import Body
@@ -98,6 +98,7 @@ class DanceWorld(World):
     starts: list[DanceStart] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.camera = camera_for(self.played.height, self.played.width)
         self.do_start({"start": 0})
 
     def do_start(self, message: dict) -> None:
@@ -112,7 +113,7 @@ class DanceWorld(World):
         self._begin(self.start.frame[None, None], self.pose[None])
 
     def do_drag(self, message: dict) -> None:
-        self._take_over().drag(message["joint"], _pixels(message))
+        self._take_over().drag(message["joint"], _pixels(message, self.camera))
 
     def do_drop(self, message: dict) -> None:
         if self.body:
@@ -130,7 +131,7 @@ class DanceWorld(World):
     def _take_over(self) -> Body:
         """Return the body; where pose images were shown, one that stands where they had one."""
         if self.body is None:
-            self.body = Body.standing(*_where_somebody_is(self.pose))
+            self.body = Body.standing(*_where_somebody_is(self.pose, self.camera))
             self.poses = None
         return self.body
 
@@ -156,7 +157,9 @@ class DanceWorld(World):
     def _shown(self, predicted: bool) -> Shown:
         overlay = NO_OVERLAY
         if self.body:
-            overlay = (project(self.body.joints()) / (WIDTH, HEIGHT)).astype(np.float32).ravel()
+            places = self.camera.project(self.body.joints())
+            overlay = places / (self.camera.width, self.camera.height)
+            overlay = overlay.astype(np.float32).ravel()
         pictures = np.concatenate([self.known[-1], self.pose[None]])
         resting = not self.body and self.at == len(self.poses) - 1
         return Shown(self.number, pictures, overlay, self.applied, predicted, resting)
@@ -165,28 +168,29 @@ class DanceWorld(World):
         """The pose image of now, (H, W, 3) uint8, resized as the data are."""
         if self.body is None:
             return self.poses[self.at]
-        image = draw_pose(self.body.joints())
+        image = draw_pose(self.body.joints(), self.camera)
         size = (self.played.width, self.played.height)
         if image.size != size:
             image = image.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(image)
 
 
-def _pixels(message: dict) -> np.ndarray:
-    """The place of a message, in shares of the picture, in pixels of the demo's camera."""
-    return np.array([message["x"] * WIDTH, message["y"] * HEIGHT])
+def _pixels(message: dict, camera: Camera) -> np.ndarray:
+    """The place of a message, in shares of the camera's picture, in pixels of the demo's."""
+    place = np.array([message["x"] * camera.width, message["y"] * camera.height])
+    return HORIZON + (place - camera.horizon) * (FOCAL / camera.focal)
 
 
-def _where_somebody_is(pose: np.ndarray) -> tuple[float, float]:
+def _where_somebody_is(pose: np.ndarray, camera: Camera) -> tuple[float, float]:
     """Guess from a pose image where its body stands: x and z in meters."""
     rows, columns = np.nonzero(pose.min(axis=-1) < 200)
     if len(rows) < 8:
         return 0.0, 4.6
     H, W, _ = pose.shape
-    height = max(4.0, np.ptp(rows) * HEIGHT / H)
-    z = float(np.clip(FOCAL * TALL / height, 2.3, 6.2))
-    center = (columns.min() + columns.max() + 1) / 2 * WIDTH / W
-    return float((center - HORIZON[0]) * z / FOCAL), z
+    height = max(camera.height / 16, np.ptp(rows) * camera.height / H)
+    z = float(np.clip(camera.focal * TALL / height, 2.3, 6.2))
+    center = (columns.min() + columns.max() + 1) / 2 * camera.width / W
+    return float((center - camera.horizon[0]) * z / camera.focal), z
 
 
 # ------------------------------------------------------------------------ robot

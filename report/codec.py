@@ -16,6 +16,7 @@ import numpy as np
 
 TOLERANCES = (0, 1, 2, 3, 5, 8)  # gray levels of 255
 LEVEL = 6  # of zlib; 9 takes ten times as long and gains a twentieth
+TRIED = 16  # frames of a clip from which is guessed whether there is any hope that all fit
 
 
 def pack(frames: np.ndarray, tolerance: int = 0) -> str:
@@ -33,6 +34,16 @@ def pack(frames: np.ndarray, tolerance: int = 0) -> str:
             steps[t] = count.astype(np.int8).view(np.uint8)  # |count| ≤ 85
             seen = np.clip(seen + count * step, 0, 255)
     return base64.b64encode(zlib.compress(steps.tobytes(), LEVEL)).decode()
+
+
+def can_fit(clips: Iterable[np.ndarray], budget: int) -> bool:
+    """Guess from some frames of each clip whether they fit into `budget` at any tolerance."""
+    guess = 0.0
+    for frames in clips:
+        some = frames[len(frames) // 2 :][:TRIED]
+        first, all_ = len(pack(some[:1], TOLERANCES[-1])), len(pack(some, TOLERANCES[-1]))
+        guess += first + (all_ - first) / max(1, len(some) - 1) * (len(frames) - 1)
+    return guess <= budget
 
 
 def pack_all(clips: Iterable[np.ndarray], budget: int) -> tuple[list[str], int]:

@@ -55,6 +55,65 @@ async function unpack(id, frameBytes, tolerance) {
   return pixels;
 }
 
+/** The frames of a clip that was unpacked. */
+class Packed {
+  constructor(pixels, frameBytes) {
+    Object.assign(this, { pixels, frameBytes });
+  }
+
+  at(frame) {
+    return this.pixels.subarray(frame * this.frameBytes, (frame + 1) * this.frameBytes);
+  }
+}
+
+/** The frames of a clip that is a film (report/film.py), one at a time. */
+class Film {
+  static async open(id, height, width, rate) {
+    const film = new Film();
+    const packed = Uint8Array.from(atob(byId(`clip${id}`).textContent), (c) => c.charCodeAt(0));
+    film.rate = rate;
+    film.url = URL.createObjectURL(new Blob([packed], { type: "video/webm" }));
+    film.video = make("video", { muted: "", preload: "auto", src: film.url });
+    film.canvas = make("canvas", { width, height });
+    film.context = film.canvas.getContext("2d", { willReadFrequently: true });
+    await film.wait("loadeddata");
+    return film;
+  }
+
+  wait(event) {
+    return new Promise((resolve, reject) => {
+      this.video.addEventListener(event, resolve, { once: true });
+      this.video.addEventListener("error", () => reject(this.video.error), { once: true });
+      this.video.addEventListener("emptied", () => reject(new Error("closed")), { once: true });
+    });
+  }
+
+  /** Go to a frame: to the middle of its time. */
+  async seek(frame) {
+    if (frame === this.frame) return;
+    const there = this.wait("seeked");
+    this.video.currentTime = (frame + 0.5) / this.rate;
+    await there;
+    const { width, height } = this.canvas;
+    this.context.drawImage(this.video, 0, 0, width, height);
+    const colors = this.context.getImageData(0, 0, width, height).data;
+    this.pixels = new Uint8Array(width * height * 3);
+    for (let from = 0, to = 0; from < colors.length; from += 4) {
+      for (let color = 0; color < 3; color++) this.pixels[to++] = colors[from + color];
+    }
+    this.frame = frame;
+  }
+
+  at() {
+    return this.pixels;
+  }
+
+  close() {
+    URL.revokeObjectURL(this.url);
+    this.video.removeAttribute("src");
+  }
+}
+
 /** A table of 256 colors from a list of [r, g, b] at equal distances. */
 function colorTable(stops) {
   return Array.from({ length: 256 }, (_, level) => {
@@ -96,7 +155,7 @@ class Player {
   openSequence(index) {
     const before = this.index === undefined ? null : this.sequence;
     this.index = index;
-    if (before !== this.sequence) this.cache.clear();
+    if (before !== this.sequence) this.forget();
     const { frames, runs } = this.sequence;
     if (!this.shown.length) this.hidden.clear();
     if (!before || before.frames < 100 !== frames < 100) byId("speed").value = frames < 100 ? 5 : 25;
@@ -196,13 +255,26 @@ class Player {
     return { element, canvas, context, score, blob, clip, truth, picture: context.createImageData(width, height) };
   }
 
+  /** Drop the pictures of a sequence; films in use end when nobody asks them any more. */
+  forget() {
+    for (const opening of this.cache.values()) opening.then((clip) => clip.close?.(), () => {});
+    this.cache.clear();
+    this.pixels = null;
+  }
+
+  async open(id) {
+    const { height, width } = this.sequence;
+    if (this.data.filmRate) return Film.open(id, height, width, this.data.filmRate);
+    const frameBytes = height * width * 3;
+    return new Packed(await unpack(id, frameBytes, this.data.tolerance), frameBytes);
+  }
+
   async load() {
     const turn = ++this.loading;
-    const { height, width } = this.sequence;
     const wanted = new Set(this.panels.flatMap((panel) => [panel.blob, panel.truth ?? panel.blob]));
     try {
       for (const id of wanted) {
-        if (!this.cache.has(id)) this.cache.set(id, unpack(id, height * width * 3, this.data.tolerance));
+        if (!this.cache.has(id)) this.cache.set(id, this.open(id));
       }
       const pixels = new Map();
       for (const id of wanted) pixels.set(id, await this.cache.get(id));
@@ -210,24 +282,52 @@ class Player {
       this.pixels = pixels;
       this.show();
     } catch (error) {
-      const old = typeof DecompressionStream === "undefined";
-      byId("trouble").hidden = false;
-      byId("trouble").textContent = old
-        ? "The pictures need a browser of 2023 or later."
-        : `The pictures cannot be read: ${error.message}`;
+      if (turn === this.loading) this.cannotRead(error);
     }
+  }
+
+  cannotRead(error) {
+    const old = typeof DecompressionStream === "undefined";
+    byId("trouble").hidden = false;
+    byId("trouble").textContent = old
+      ? "The pictures need a browser of 2023 or later."
+      : `The pictures cannot be read: ${error.message || "this browser does not show such films (VP9 in 4:4:4)"}`;
   }
 
   // ---------------------------------------------------------------- show
   show() {
+    const films = this.pixels ? [...this.pixels.values()].filter((clip) => clip instanceof Film) : [];
+    if (films.length) this.showFilms();
+    else this.draw(this.frame);
+  }
+
+  /** Draw the present frame as soon as all films are there; those asked for meanwhile are skipped. */
+  async showFilms() {
+    this.asked = true;
+    if (this.seeking) return;
+    this.seeking = true;
+    while (this.asked && this.pixels) {
+      this.asked = false;
+      const { frame, pixels } = this;
+      try {
+        await Promise.all([...pixels.values()].map((film) => film.seek(frame)));
+        if (pixels === this.pixels) this.draw(frame);
+      } catch (error) {
+        if (pixels === this.pixels) this.cannotRead(error);
+      }
+    }
+    this.seeking = false;
+  }
+
+  draw(frame) {
     const { frames, height, width, given } = this.sequence;
     const size = height * width;
     for (const { canvas, context, picture, blob, clip, truth, score } of this.panels) {
-      const pixels = this.pixels?.get(blob);
+      const pixels = this.pixels?.get(blob)?.at(frame);
       if (!pixels) continue;
-      const true_ = truth === null ? null : this.pixels.get(truth);
+      const true_ = truth === null ? null : this.pixels.get(truth).at(frame);
       const out = picture.data;
-      for (let p = 0, i = this.frame * size * 3, o = 0; p < size; p++, i += 3, o += 4) {
+      for (let p = 0, i = 0, o = 0; p < size; p++, i += 3, o += 4) {
         if (true_) {
           const error = Math.abs(pixels[i] - true_[i]) + Math.abs(pixels[i + 1] - true_[i + 1]) + Math.abs(pixels[i + 2] - true_[i + 2]);
           const level = Math.min(255, Math.round((error / 3 / this.data.errorScale) * 255));
@@ -240,8 +340,8 @@ class Player {
         out[o + 3] = 255;
       }
       context.putImageData(picture, 0, 0);
-      canvas.className = clip === null || truth !== null ? "" : this.frame < given ? "context" : "model";
-      if (clip && truth === null) score.textContent = this.score(clip);
+      canvas.className = clip === null || truth !== null ? "" : frame < given ? "context" : "model";
+      if (clip && truth === null) score.textContent = this.score(clip, frame);
     }
     byId("where").textContent = `frame ${this.frame} of ${frames - 1}`;
     const curve = byId("curve");
@@ -250,8 +350,8 @@ class Player {
     this.moveHand();
   }
 
-  score(clip) {
-    const psnr = clip.run.scores.psnr?.[clip.name]?.[this.frame];
+  score(clip, frame) {
+    const psnr = clip.run.scores.psnr?.[clip.name]?.[frame];
     if (psnr === undefined) return "";
     return psnr === null ? "given" : `${psnr.toFixed(2)} dB`;
   }

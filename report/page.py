@@ -17,7 +17,8 @@ from jinja2 import Environment, PackageLoader
 
 from core.files import atomic_write
 from report import style
-from report.codec import pack_all
+from report.codec import can_fit, pack_all
+from report.film import RATE, film_all, has_encoder
 from report.leaderboard import HEADS, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
 from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_sequence
@@ -96,8 +97,8 @@ def write_page(path: Path, title: str, records: Sequence[Record], figures: dict[
     environment = Environment(loader=PackageLoader("report", ""), autoescape=True)
     page = environment.get_template("page.html")
     if rollouts:
-        room = MAX_BYTES - len(page.render(parts, tolerance=0).encode())
-        parts["data"], parts["tolerance"] = _data(rollouts, room)
+        room = MAX_BYTES - len(page.render(parts, tolerance=0, film=False).encode())
+        parts["data"], parts["tolerance"], parts["film"] = _data(rollouts, room)
     with atomic_write(path) as file:
         file.write(page.render(parts).encode())
 
@@ -109,8 +110,8 @@ def _file(name: str) -> str:
 # ----------------------------------------------------------------------- player
 
 
-def _data(rollouts: dict[str, Sequence[Rollout]], room: int) -> tuple[str, int]:
-    """Return the player's data as script elements, and the tolerance the clips are packed with.
+def _data(rollouts: dict[str, Sequence[Rollout]], room: int) -> tuple[str, int, bool]:
+    """Return the player's data as script elements, the clips' tolerance, and if they are films.
 
     Equal clips are stored once, so that runs share poses and truths.
     """
@@ -146,8 +147,15 @@ def _data(rollouts: dict[str, Sequence[Rollout]], room: int) -> tuple[str, int]:
         )
     meta = {"errorScale": ERROR_SCALE, "ramp": error_ramp(), "labels": list(rollouts)}
     scores = json.dumps(sequences)
-    texts, tolerance = pack_all((f for _, f in blobs.values()), room - len(scores) - 4096)
-    content = json.dumps(meta | {"tolerance": tolerance, "sequences": sequences})
+    clips, room = [frames for _, frames in blobs.values()], room - len(scores) - 4096
+    tolerance, texts = 0, []
+    if exact := can_fit(clips, room) or not has_encoder():
+        texts, tolerance = pack_all(clips, room)
+        exact = sum(map(len, texts)) <= room or not has_encoder()
+    if not exact:
+        texts, tolerance = film_all(clips, room), 0
+    meta |= {"tolerance": tolerance, "filmRate": 0 if exact else RATE}
+    content = json.dumps(meta | {"sequences": sequences})
     for character in "<>&":  # none of them can then end the element, whatever a run is called
         content = content.replace(character, f"\\u{ord(character):04x}")
     elements = [f'<script type="application/json" id="data">{content}</script>']
@@ -155,7 +163,7 @@ def _data(rollouts: dict[str, Sequence[Rollout]], room: int) -> tuple[str, int]:
         f'<script type="text/plain" id="clip{index}">{text}</script>'
         for index, text in enumerate(texts)
     ]
-    return "\n".join(elements), tolerance
+    return "\n".join(elements), tolerance, not exact
 
 
 def _of_run(label: str, rollout: Rollout, blob) -> dict:

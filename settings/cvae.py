@@ -43,6 +43,8 @@ FLAGS: FlagTable = {
              "by their logarithm (Cauchy loss), so that frames that no pose tells do not rule a "
              "step; 0: plain MSE"),
         Flag("--patch_size --patch", [1, 2, 4], 1, "space to depth before the networks", type=int),
+        Flag("--scales", [1, 2, 3, 4], 1, "resolutions at which the networks work, each half "
+             "of the one before, for large frames; 1: the lab's networks", type=int),
     ],
 }
 
@@ -71,12 +73,18 @@ def resolve(settings: dict) -> None:
     for name in ("zoom_prob", "limb_rotation_prob", "limb_dropout"):
         if settings[name] and not settings["augment"]:
             raise UserError(f"--{name} {settings[name]:g} is a part of --augment: add that")
-    patch = settings["patch_size"]
+    patch, scales = settings["patch_size"], settings["scales"]
+    cell, said = patch << (scales - 1), f"--patch_size {patch}"
+    if scales > 1:
+        said = f"{cell}, which is {said} at the coarsest of --scales {scales}"
     for side in ("frame_H", "frame_W"):
         size = settings[side]
-        if size % patch or size // patch < 4:  # the pose encoder mirrors three rows at the border
+        if size % cell or size // cell < 4:  # the pose encoder mirrors three rows at the border
+            raise UserError(f"--{side} {size}: must be a multiple of {said}, 4 times at least")
+    for width in ("F_dim", "L_dim", "D_out_dim"):
+        if settings[width] % (least := 1 << (scales - 1)):
             raise UserError(
-                f"--{side} {size}: must be a multiple of --patch_size {patch}, 4 times at least"
+                f"--{width} {settings[width]}: must be a multiple of {least} with --scales {scales}"
             )
 
 
@@ -92,6 +100,8 @@ RECIPE = {
     "optim": "Muon", "lr_schedule": "cosine", "lr_warmup": 50, "per_val": 20, "per_save": 20,
 }
 
+LARGE_FRAMES = {"frame_H": 128, "frame_W": 256, "patch_size": 2, "scales": 3}
+
 PRESETS: dict[str, dict] = {
     # The lab's networks with the optimizer of the course report that did best.
     "lab": {**LAB_WIDTHS, "optim": "AdamW", "lr": 1e-4, "lr_schedule": "cosine"},
@@ -104,6 +114,16 @@ PRESETS: dict[str, dict] = {
     },
     # … and on a GPU.
     "large": {**RECIPE, **LAB_WIDTHS, "batch_size": 32, "lr": 2e-3, "minutes": 60.0},
+    # The same two for frames of 128×256 instead of 32×64, so `quick-large` is `quick` for large
+    # frames, and `gpu-large` is no other spelling of `large`.
+    "quick-large": {
+        **RECIPE, **LARGE_FRAMES, "F_dim": 64, "L_dim": 32, "N_dim": 4, "D_out_dim": 128,
+        "batch_size": 8, "lr": 3e-3, "minutes": 20.0,
+    },
+    "gpu-large": {
+        **RECIPE, **LARGE_FRAMES, "F_dim": 192, "L_dim": 96, "N_dim": 12, "D_out_dim": 384,
+        "batch_size": 32, "lr": 2e-3, "minutes": 60.0,
+    },
 }
 # fmt: on
 GPU_BATCHES = {"quick": 64, "large": 64}  # windows of a step on CUDA

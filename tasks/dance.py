@@ -46,11 +46,17 @@ class DanceTask(Task):
         """Return the settings that the weights fix; of a lab file, those that they show."""
         path = checkpoint.path
         try:
-            shown = CVAEConfig.widths_of(checkpoint.content["state_dict"])
+            shown = {}  # of several scales the settings alone say it
+            if checkpoint.settings.get("scales", 1) == 1:
+                shown = CVAEConfig.widths_of(checkpoint.content["state_dict"])
         except (KeyError, IndexError) as error:
             raise UserError(f"{path}: not a checkpoint of the dance model (no {error})") from None
         if not checkpoint.is_ours:
-            found = check_values(shown, path) | {"patch_size": 1, "positional_bias": False}
+            found = check_values(shown, path) | {
+                "patch_size": 1,
+                "positional_bias": False,
+                "scales": 1,
+            }
         else:
             stored, fields = checkpoint.settings, CVAEConfig.__dataclass_fields__
             found = {name: stored.get(name, field.default) for name, field in fields.items()}
@@ -130,9 +136,9 @@ class DanceTask(Task):
     @classmethod
     def export_lab(cls, checkpoint: Checkpoint, path: str, *, overwrite: bool) -> None:
         stored = cls.stored_architecture(checkpoint)
-        if stored["patch_size"] != 1 or stored["positional_bias"]:
+        if stored["patch_size"] != 1 or stored["positional_bias"] or stored["scales"] != 1:
             raise UserError(
-                "--export_lab: the lab's code knows no --patch_size and no --positional_bias"
+                "--export_lab: the lab's code knows no --patch_size, --positional_bias or --scales"
             )
         files.export_lab(checkpoint.content, Path(path), overwrite=overwrite)
         print(f"{path}: {', '.join(files.LAB_KEYS)}")

@@ -26,7 +26,7 @@ from engine.evaluation.scoring import (
     retrieved,
     score,
 )
-from engine.output.pictures import VIEW_SCALE, side_by_side, write_strip, write_submission
+from engine.output.pictures import side_by_side, view_scale, write_strip, write_submission
 from engine.output.video import check_video, write_video
 from engine.output.watching import counted, each, watched
 from report.results import about_test, leave_results
@@ -34,6 +34,8 @@ from report.rollout_figures import rollout_figures
 from report.rollouts import from_prediction
 from report.style import write_png
 from settings.resolve import Settings
+
+LARGEST_ROW = 3 * 64 * 128  # values of a frame; a row of submission.csv for each is no table
 
 
 def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
@@ -66,7 +68,12 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         write = partial(write_pictures, folder, video=settings.video)
         list(each("writing pictures", pool.map(write, clips, predictions), len(clips)))
     written = f"{len(clips)} sequences as GIFs{' and MP4s' if settings.video == 'mp4' else ''}"
-    if settings.split == "test":
+    if settings.split == "test" and predictions[0][0].numel() > LARGEST_ROW:
+        written += (
+            f", no submission.csv: the lab's frames are 32×64, these "
+            f"{settings.frame_H}×{settings.frame_W}"
+        )
+    elif settings.split == "test":
         write_submission(folder / "submission.csv", predictions)
         rows = sum(len(predicted) for predicted in predictions)
         written += f", submission.csv with {rows} rows"
@@ -182,6 +189,6 @@ def write_pictures(folder: Path, clip: Clip, predicted: Tensor, *, video: str = 
     write_video(folder / f"pred_seq{clip.name}.gif", predicted, video=video)
     pair = side_by_side(clip.conditions, predicted)
     pair_path = folder / f"pose_pred_seq{clip.name}.gif"
-    write_video(pair_path, pair, video=video, scale=VIEW_SCALE)
+    write_video(pair_path, pair, video=video, scale=view_scale(predicted))
     truth = (clip.frames,) if clip.has_truth else ()
     write_strip(folder / f"strip_seq{clip.name}.png", clip.conditions, *truth, predicted)

@@ -53,6 +53,14 @@ FOCAL, HORIZON = CAMERA.focal, CAMERA.horizon
 project, edge = CAMERA.project, CAMERA.edge
 
 
+def camera_for(height, width):
+    """The camera that the demo films with for a model of such frames: at that size, or CAMERA.
+
+    What is smaller than its pictures is resized from them, as the data are when they are read.
+    """
+    return Camera(height, width) if height > CAMERA.height else CAMERA
+
+
 def ray(place):
     """World points on the line of sight through a picture place (2,), in pixels.
 

@@ -1,7 +1,11 @@
 """Picture quality: PSNR and SSIM by frame, on uint8 frames as the submission holds them.
 
-Frames are (T, 3, H, W) uint8; the data range is 255.
+Frames are (T, 3, H, W) uint8; the data range is 255. So many pixels are looked at together that
+the memory is bounded, however long a clip is and however large its frames.
 """
+
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -10,6 +14,18 @@ from torch.nn.functional import conv2d, mse_loss
 PSNR_CAP = 100.0  # dB; identical frames have infinite PSNR, which no mean survives
 KAGGLE_FRAMES = slice(1, 601)  # of a sequence, which the lab scores (docs/lab.md)
 KAGGLE_PUBLIC = 3  # sequences; the rest are private
+PIXELS_TOGETHER = 1 << 21
+
+
+def some_at_a_time(metric: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Have a metric by frame compute on some frames at a time."""
+
+    @wraps(metric)
+    def in_parts(*clips: Tensor) -> Tensor:
+        frames = max(1, PIXELS_TOGETHER // (clips[0].shape[2] * clips[0].shape[3]))
+        return torch.cat([metric(*parts) for parts in zip(*(x.split(frames) for x in clips))])
+
+    return in_parts
 
 
 def Generate_PSNR(imgs1: Tensor, imgs2: Tensor, data_range: float = 1.0) -> Tensor:
@@ -21,17 +37,20 @@ def Generate_PSNR(imgs1: Tensor, imgs2: Tensor, data_range: float = 1.0) -> Tens
     return 20 * torch.log10(torch.as_tensor(data_range)) - 10 * torch.log10(mse_loss(imgs1, imgs2))
 
 
+@some_at_a_time
 def psnr_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
     """PSNR of each frame in dB, capped at 100: two (T, 3, H, W) uint8 → (T,) float32."""
     mse = mse_by_frame(predicted, true)
     return (20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(mse)).clamp(max=PSNR_CAP)
 
 
+@some_at_a_time
 def mse_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
     """Mean squared error of each frame in gray levels²: two (T, 3, H, W) uint8 → (T,) float32."""
     return (predicted.float() - true.float()).square().mean(dim=(1, 2, 3))
 
 
+@some_at_a_time
 def detail_by_frame(frames: Tensor) -> Tensor:
     """How much detail each frame holds: (T, 3, H, W) uint8 → (T,) float32, in gray levels.
 
@@ -43,6 +62,7 @@ def detail_by_frame(frames: Tensor) -> Tensor:
     return across.mean(dim=(1, 2, 3)) + down.mean(dim=(1, 2, 3))
 
 
+@some_at_a_time
 def ssim_by_frame(predicted: Tensor, true: Tensor) -> Tensor:
     """SSIM of each frame, mean of the colors: two (T, 3, H, W) uint8 → (T,) float32.
 

@@ -12,7 +12,7 @@ import torch
 from data.types import Clip
 
 CPU = torch.device("cpu")
-CHUNK = 4096  # training poses compared at a time
+CHUNK = 4096 * 6144  # values of training poses compared at a time
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def pose_curves(clip: Clip, poses: np.ndarray | None, device: torch.device = CPU
         return PoseCurves(change, None, None)
     best = torch.full((len(own),), float("inf"), device=device)
     nearest = torch.zeros(len(own), dtype=torch.long, device=device)
-    for start in range(0, len(poses), CHUNK):
-        candidates = torch.from_numpy(poses[start : start + CHUNK]).to(device)
+    together = max(1, CHUNK // own.shape[1])
+    for start in range(0, len(poses), together):
+        candidates = torch.from_numpy(poses[start : start + together]).to(device)
         candidates = candidates.flatten(1).float() - 255
         # ‖a - b‖² without ‖a‖², which is the same for every candidate
         squares = candidates.square().sum(1)

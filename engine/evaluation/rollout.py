@@ -19,7 +19,9 @@ from data.types import Clip, to_float
 from engine.contract import Model
 
 Watch = Callable[[str, int, int], None]  # told what is done: so many of so many
-CONDITION_CHUNK = 64  # frames whose conditions are encoded at a time, which bounds the memory
+# Frames of a clip whose conditions are encoded at a time, which bounds the memory: so many, and
+# fewer where they are large pictures.
+CONDITION_CHUNK, CHUNK_PIXELS = 64, 64 * 64 * 64
 
 
 def unwatched(what: str, done: int, of: int) -> None:
@@ -86,8 +88,9 @@ def _rollout(
     # One autocast context for the whole rollout: it keeps the weights it has cast until its end.
     with compute.uncompiled(), compute.autocast():
         stepper = Stepper(model, context, longest - n_past)
-        for start in range(1, longest, CONDITION_CHUNK):
-            steps = range(start, min(start + CONDITION_CHUNK, longest))
+        chunk = max(1, min(CONDITION_CHUNK, CHUNK_PIXELS // context[0, 0, 0].numel()))
+        for start in range(1, longest, chunk):
+            steps = range(start, min(start + chunk, longest))
             conditions = torch.stack(
                 [clip.conditions[row[steps.start : steps.stop]] for clip, row in zip(clips, rows)]
             )

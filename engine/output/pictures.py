@@ -13,7 +13,13 @@ from core.files import atomic_write, warn_on_write_error
 
 FRAME_MILLISECONDS = 20  # of the lab's GIFs (docs/lab.md)
 PALETTE_FRAMES = 32  # frames that the palette of a GIF is computed from
-VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at
+VIEW_SCALE = 4  # enlargement of the GIFs that are made to be looked at, of frames up to …
+VIEW_WIDTH = 256  # … so wide once enlarged; larger ones are enlarged less, or not at all
+
+
+def view_scale(frames: Tensor) -> int:
+    """By how much frames (T, 3, H, W) are enlarged to be looked at."""
+    return max(1, min(VIEW_SCALE, VIEW_WIDTH // frames.shape[-1]))
 
 
 def write_gif(
@@ -73,12 +79,13 @@ def side_by_side(*clips: Tensor) -> Tensor:
     return torch.cat([part for clip in clips for part in (line, clip)][1:], dim=3)
 
 
-def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int = VIEW_SCALE) -> None:
+def write_strip(path: Path, *clips: Tensor, frames: int = 8, scale: int | None = None) -> None:
     """Write a PNG with `frames` moments of some clips (T, 3, H, W), one clip a row, time across."""
     times = np.linspace(0, len(clips[0]) - 1, frames).round().astype(int).tolist()
     rows = [side_by_side(*(clip[t][None] for t in times)) for clip in clips]
     line = rows[0].new_full((1, 3, 1, rows[0].shape[3]), 128)
     sheet = torch.cat([part for row in rows for part in (line, row)][1:], dim=2)[0]
+    scale = scale or view_scale(clips[0])
     pixels = sheet.permute(1, 2, 0).numpy().repeat(scale, axis=0).repeat(scale, axis=1)
     with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.files import atomic_write
-from engine.output.pictures import FRAME_MILLISECONDS, VIEW_SCALE, write_gif
+from engine.output.pictures import FRAME_MILLISECONDS, view_scale, write_gif
 
 
 def check_video(video: str) -> None:
@@ -41,16 +41,16 @@ def write_video(
 
 
 def write_mp4(
-    path: Path, frames: Tensor, scale: int = VIEW_SCALE, milliseconds: int = FRAME_MILLISECONDS
+    path: Path, frames: Tensor, scale: int = 1, milliseconds: int = FRAME_MILLISECONDS
 ) -> None:
     """Write (T, 3, H, W) uint8 as H.264, 50 frames a second at 20 ms each.
 
-    Enlarged by `scale`, but by an even number and at least 4: the color of a pixel is stored at
-    half the resolution (yuv420p, which every player shows), and a block that shows one pixel of
-    ours keeps its own. Raises UserError where PyAV is not installed.
+    Enlarged by `scale`, but by an even number and small frames by 4 at least: the color of a pixel
+    is stored at half the resolution (yuv420p, which every player shows), and a block that shows one
+    pixel of ours keeps its own. Raises UserError where PyAV is not installed.
     """
     check_video("mp4")
-    scale = max(scale + scale % 2, VIEW_SCALE)
+    scale = max(scale + scale % 2, view_scale(frames), 2)
     pixels = frames.permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
     encoded = imageio.imwrite(
         "<bytes>",

@@ -12,6 +12,7 @@ from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.progress import COUNTED_EPOCHS
 from engine.training.run import Run
 from engine.training.schedule_notes import schedule_notes
+from engine.training.step_memory import StepMemory
 from engine.training.task import TrainedTask
 from settings.models import MODELS
 from settings.on_gpu import is_gpu, scaled
@@ -22,7 +23,12 @@ WARM_UP_STEPS, TIMED_STEPS, MOST_SECONDS = 2, 10, 20.0  # of a dry run
 
 
 def print_overview(
-    task: TrainedTask, run: Run, data: TrainingData, sets: dict[str, list[Clip]], threads: Threads
+    task: TrainedTask,
+    run: Run,
+    data: TrainingData,
+    sets: dict[str, list[Clip]],
+    threads: Threads,
+    memory: StepMemory,
 ) -> None:
     """Print the block; a task's own lines come after those of the data."""
     settings = task.settings
@@ -34,6 +40,7 @@ def print_overview(
         "model": model_line(settings, run),
         "settings": settings_line(settings),
         "computes": computes_line(run, threads),
+        "memory": str(memory),
         "length": length_line(run, data),
         "writes": f"nothing (--dry_run; else {place})" if settings.dry_run else place,
     }

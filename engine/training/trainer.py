@@ -18,6 +18,7 @@ from engine.training.loop import TrainingLoop
 from engine.training.overview import print_overview, print_timed_steps
 from engine.training.prediction_buffer import check_prediction_buffer
 from engine.training.run import Run
+from engine.training.step_memory import check_step_memory
 from engine.training.task import TrainedTask
 from settings.fingerprint import run_fingerprint
 
@@ -65,7 +66,8 @@ class Trainer:
         sets = distributed.local_main_process_first(task.validation_sets)
         data = task.training_data(run.compute.device)
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
-        print_overview(task, run, data, sets, threads)
+        memory = check_step_memory(run, data, next(iter(sets.values()))[0].n_past)
+        print_overview(task, run, data, sets, threads, memory)
         if settings.dry_run:
             print_timed_steps(run, data)
             return

@@ -167,3 +167,22 @@ def test_windows_are_augmented_by_seed_epoch_and_batch(dance_root, settings):
     assert torch.equal(first.index, before.index)
     assert before.warp is None
     assert not torch.equal(first.frames, before.frames)
+
+
+def test_on_a_larger_frame_people_move_as_far_of_its_size():
+    """Four times as large, a person is moved up to 48 pixels across and 4 down."""
+    frames = np.full((6, 4 * H, 4 * W, 3), 180, np.uint8)
+    poses = np.full_like(frames, 255)
+    frames[:3, 50:80, 118:140] = 0  # and nobody in the others
+    poses[:3, 52:78, 128] = 0
+    tensors = (torch.from_numpy(x) for x in (frames, poses))
+    augmentation = Augmentation(*tensors, np.arange(6), seed=0, flip_prob=0.0)
+    np.testing.assert_array_equal((augmentation.background * 255).round(), 180)
+    margins = augmentation.margins[:, np.zeros(400, np.int64)]
+    warp = augmentation._sample(margins, 0, 0)
+    source = (warp.sources // (4 * W), warp.sources % (4 * W))
+    middle = 64 * 4 * W + 128  # a pixel in the middle of the picture
+    down, right = 64 - source[0][:, middle], 128 - source[1][:, middle]
+    assert (down.min(), down.max()) == (-4, 4)
+    assert 44 <= right.max() <= 52
+    assert -52 <= right.min() <= -44

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import demo.dance
-from data.pose.camera import HEIGHT, WIDTH
+from data.pose.camera import CAMERA, HEIGHT, WIDTH, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import JOINT
 from demo.dance import make_dataset, recording
@@ -65,6 +65,35 @@ def test_layout(rendered):
         with Image.open(rendered / name) as image:
             assert image.size == (WIDTH, HEIGHT)
             assert image.mode == "RGB"
+
+
+def test_a_larger_size_shows_the_same_with_more_detail():
+    """Its pictures, and its pose images, averaged to the usual size are the usual ones."""
+    large = Camera(2 * HEIGHT, 2 * WIDTH)
+    joints = recording(0, "test", 0, 1)[0]
+    np.testing.assert_allclose(recording(0, "test", 0, 1, large)[0], joints, atol=1e-9)
+    for draw, tolerance in ((draw_person, 1.5), (draw_pose, 1.5)):
+        usual, twice = (np.asarray(draw(joints, c), float) for c in (CAMERA, large))
+        assert twice.shape == (2 * HEIGHT, 2 * WIDTH, 3)
+        averaged = twice.reshape(HEIGHT, 2, WIDTH, 2, 3).mean(axis=(1, 3))
+        assert np.abs(averaged - usual).mean() < tolerance
+        rows = twice.reshape(HEIGHT, 2, WIDTH, 2, 3)
+        assert np.abs(rows - averaged[:, None, :, None]).mean() > 0.1  # no enlarged picture
+
+
+def test_a_set_of_another_size_and_shape(tmp_path):
+    counts = {"train_frames": 3, "val_frames": 2, "test_sequences": 1, "sequence_length": 2}
+    assert make_dataset(tmp_path / "dance", **counts, size=(48, 40))
+    assert json.loads((tmp_path / "dance/demo.json").read_text())["size"] == [48, 40]
+    for name in ("train/train_img/2.png", "test/test_label/0/1.png"):
+        with Image.open(tmp_path / "dance" / name) as image:
+            assert image.size == (40, 48)
+    with pytest.raises(Refusal, match="other arguments"):
+        make_dataset(tmp_path / "dance", **counts)
+
+
+def test_the_usual_set_says_nothing_of_its_size(rendered):
+    assert "size" not in json.loads((rendered / "demo.json").read_text())
 
 
 def test_the_workers_do_not_matter(rendered, tmp_path):
@@ -152,6 +181,9 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
         ["--num_workers", "-1"],
         ["--seed", "-1"],
         ["--test_sequences", "many"],
+        ["--size", "128"],
+        ["--size", "128x4"],
+        ["--size", "2048x64"],
     ],
 )
 def test_the_command_refuses_bad_numbers(tmp_path, arguments):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.errors import UserError
 from settings.flags import tester_parser, trainer_parser
 from settings.models import MODELS
 from settings.resolve import make_settings, parse_explicit
@@ -11,6 +12,32 @@ def test_epochs_on_the_command_line_win_over_minutes_of_a_preset():
     parser = trainer_parser()
     assert make_settings(parser, {"preset": "quick"}).minutes is not None
     assert make_settings(parser, {"preset": "quick", "num_epoch": 3}).minutes is None
+
+
+LARGE = {"frame_H": 128, "frame_W": 256, "patch_size": 2, "scales": 3}
+SMALL = {"frame_H": 32, "frame_W": 64, "scales": 1}
+SHARED = {
+    **{"train_vi_len": 2, "tfr": 0.0, "prediction_buffer": True, "context_swap": 0.25},
+    **{"augment": True, "positional_bias": True, "kl_anneal_type": "None", "latent": "mean"},
+    **{"kl_anneal_stop": 1e-4, "optim": "Muon", "lr_schedule": "cosine", "lr_warmup": 50},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("lab", {"F_dim": 128, "L_dim": 32, "N_dim": 12, "D_out_dim": 192, "patch_size": 1}),
+        ("quick", {"F_dim": 64, "D_out_dim": 96, "patch_size": 2, "batch_size": 16, "lr": 3e-3}),
+        ("large", {"F_dim": 128, "D_out_dim": 192, "patch_size": 1, "batch_size": 32, "lr": 2e-3}),
+        ("quick-large", LARGE | {"minutes": 20.0}),
+        ("gpu-large", LARGE | {"minutes": 60.0}),
+    ],
+)
+def test_what_the_presets_of_the_dance_are(name, expected):
+    """Those for 32×64 stay as they are; those for 128×256 are the same recipe, other networks."""
+    settings = vars(make_settings(trainer_parser(), {"preset": name}))
+    expected = (SHARED if name != "lab" else {}) | (SMALL | expected)
+    assert {key: settings[key] for key in expected} == expected
 
 
 LAB_LINES = [
@@ -60,3 +87,16 @@ def test_template_preset_is_the_course_template():
         12,
         192,
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"frame_H": 100}, "--frame_H 100: must be a multiple of 8"),
+        ({"frame_W": 24}, "--frame_W 24: must be a multiple of 8, .* 4 times at least"),
+        ({"F_dim": 66}, "--F_dim 66: must be a multiple of 4"),
+    ],
+)
+def test_what_no_grid_of_several_scales_fits_is_refused(flags, named):
+    with pytest.raises(UserError, match=named):
+        make_settings(trainer_parser(), {"preset": "quick-large"} | flags)

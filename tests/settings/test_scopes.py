@@ -35,7 +35,7 @@ RECIPE = {
 RECIPE_OF_THE_DANCE = {
     *("frame_H", "frame_W", "val_vi_len", "fixed_windows", "augment", "mirror", "F_dim", "L_dim"),
     *("zoom_prob", "limb_rotation_prob", "limb_dropout", "cauchy_scale"),
-    *("N_dim", "D_out_dim", "output_activation", "scene", "patch"),
+    *("N_dim", "D_out_dim", "output_activation", "scene", "patch", "scales"),
 }
 RECIPE_OF_THE_ROBOT = {
     *("n_past", "n_future", "n_eval", "epoch_size", "g_dim", "z_dim", "rnn_size", "vgg_width"),
@@ -79,7 +79,14 @@ def test_the_fingerprint_has_the_settings_it_had_but_those_of_the_other_model(mo
 
 
 # flags that those runs did not know
-ADDED = ("zoom_prob", "limb_rotation_prob", "limb_dropout", "cauchy_scale", "kl_anneal_period")
+ADDED = (
+    "zoom_prob",
+    "limb_rotation_prob",
+    "limb_dropout",
+    "cauchy_scale",
+    "kl_anneal_period",
+    "scales",
+)
 
 
 @pytest.mark.parametrize("run", ["dance_run", "robot_run"])

@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import engine.evaluation.scoring
 from data.types import Clip
+from engine.evaluation import metrics, poses
 from engine.evaluation.metrics import Generate_PSNR, psnr_by_frame, ssim_by_frame
 from engine.evaluation.scoring import (
     kaggle_psnr,
@@ -251,3 +252,23 @@ def test_copying_is_scored_once_for_a_clip(rng, monkeypatch):
         np.testing.assert_array_equal(one.copy_ssim, expected)
         np.testing.assert_array_equal(one.copy_ssim, other.copy_ssim)
         assert (one.ssim != other.ssim).any()
+
+
+@pytest.mark.parametrize("metric", [psnr_by_frame, ssim_by_frame])
+def test_frames_that_are_looked_at_by_parts_score_the_same(metric, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (2, 7, 3, 16, 20), generator=generator).to(torch.uint8)
+    whole = metric(*clips)
+    monkeypatch.setattr(metrics, "PIXELS_TOGETHER", 3 * 16 * 20)
+    torch.testing.assert_close(metric(*clips), whole)
+    assert len(metric(*clips[:, :0])) == 0
+
+
+def test_the_nearest_pose_is_the_same_however_many_are_compared_together(monkeypatch):
+    rng = np.random.default_rng(0)
+    training = rng.integers(0, 256, (2, 9, 4, 6, 3), dtype=np.uint8)
+    conditions = torch.from_numpy(rng.integers(0, 256, (5, 3, 4, 6), dtype=np.uint8))
+    clip = Clip("0", conditions, conditions)
+    whole = nearest_pose_prediction(clip, *training)
+    monkeypatch.setattr(poses, "CHUNK", 2 * 72)
+    assert torch.equal(nearest_pose_prediction(clip, *training), whole)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.output.pictures import side_by_side, write_gif
+from engine.output.pictures import side_by_side, view_scale, write_gif, write_strip
 from tests.support.clips import flat_clip, random_clip
 
 
@@ -88,3 +88,14 @@ def test_side_by_side_joins_along_the_width_with_a_gray_line():
     assert torch.equal(joined[..., 14:], three)
     assert (joined[..., [5, 13]] == 128).all()
     assert torch.equal(side_by_side(one), one)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale"), [(32, 64, 4), (64, 64, 4), (128, 256, 1), (256, 512, 1)]
+)
+def test_large_frames_are_shown_as_large_as_they_are(tmp_path, height, width, scale):
+    clip = torch.zeros(2, 3, height, width, dtype=torch.uint8)
+    assert view_scale(clip) == scale
+    write_strip(tmp_path / "strip.png", clip, frames=2)
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.size == (scale * (2 * width + 1), scale * height)
