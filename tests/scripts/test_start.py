@@ -221,7 +221,7 @@ def test_epochs_count_alike_in_words_log_and_files(small_root, tmp_path):
     best = re.search(r"^best.ckpt: epoch (\d+), val ([\d.]+) dB", said, re.M)
     row = rows[int(best[1])]
     assert f"{float(row['val_psnr']):.2f}" == best[2]
-    assert re.search(rf"^epoch {best[1]}/2: .* \(best {best[2]} in epoch {best[1]}", said, re.M)
+    assert re.search(rf"^epoch {best[1]}/2: .* \(best {best[2]} dB in epoch {best[1]}", said, re.M)
     code, said = call(Tester, *rollout_flags(small_root, tmp_path / "run", "--save_root",
                                              tmp_path / "test", "--no_report"))  # fmt: skip
     assert code == 0, said
