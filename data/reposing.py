@@ -32,8 +32,7 @@ GROWTH = 0.015  # standard deviation of the log of what a person grows or shrink
 HEIGHT_JITTER = 0.06  # of the picture's height, by which the point that stays varies
 ANGLES = (35.0, 50.0)  # degrees at most, of an upper and of a lower bone
 DOUBTFUL = 0.12  # residual from which a fit is not trusted
-LOST_WHEN_NEAR = 0.5  # chance that a person as near as NEAR loses limbs that are in the picture
-NEAR = 1.3
+LOST_WITHOUT_HEAD = 0.5  # chance that who is cut at the neck loses limbs in the picture as well
 TOGETHER = 64  # pose images from which limbs are erased at a time
 NECK = JOINT["neck"]
 
@@ -195,7 +194,7 @@ class Reposing:
         places = self._places(index)  # (n, T, J, 2)
         moved = zoom.places(places, (H, W))
         shown = self._shown(index) & self._ends_inside(moved)
-        shown &= self._kept_when_near(zoom, moved, chances)
+        shown &= self._kept_without_head(moved, chances)
         device = batch.frames.device
         zoom = zoom.to(device)
         self._render(poses, rows, moved, shown)
@@ -230,15 +229,12 @@ class Reposing:
         stack = (np.stack([center, level], axis=1), np.stack([target, level], axis=1))
         return Zoom(*(torch.from_numpy(v.astype(np.float32)) for v in (scales, *stack)))
 
-    def _kept_when_near(self, zoom: Zoom, moved: Tensor, chances: np.ndarray) -> Tensor:
-        """What an estimator finds of people so near that they are cut: (n, T, L) bool."""
-        near = (zoom.scale.amax(1) > NEAR).numpy()
-        headless = (moved[:, :, NECK, 1] < 1).any(1).numpy()
-        lost = near & (chances[:, 4] < LOST_WHEN_NEAR)
-        which = (chances[:, 5] * len(PATTERNS)).astype(int)
-        upper = np.array(UPPER_LOST)[(chances[:, 5] * len(UPPER_LOST)).astype(int)]
-        which = np.where(headless, upper, which)
-        kept = PATTERNS[torch.from_numpy(which)] | ~torch.from_numpy(lost)[:, None]
+    def _kept_without_head(self, moved: Tensor, chances: np.ndarray) -> Tensor:
+        """What an estimator finds of people whose head is out of the picture: (n, T, L) bool."""
+        headless = (moved[:, :, NECK, 1] < 0).any(1)
+        lost = headless & torch.from_numpy(chances[:, 4] < LOST_WITHOUT_HEAD)
+        which = np.array(UPPER_LOST)[(chances[:, 5] * len(UPPER_LOST)).astype(int)]
+        kept = PATTERNS[torch.from_numpy(which)] | ~lost[:, None]
         return kept[:, None]
 
     # ------------------------------------------------------------------- rotation
