@@ -42,7 +42,11 @@ class Clip:
 
 
 class TrainingData(Protocol):
-    """What the loop trains on: an epoch is a pure function of its number."""
+    """What the loop trains on: an epoch is a pure function of its number.
+
+    Data of which it is not has an attribute `repeats` that is False: nothing looks at its batches
+    before they are trained on.
+    """
 
     frames: Any  # (frames, H, W, C) uint8, what `Batch.index` counts: a tensor, or `Shards`
 

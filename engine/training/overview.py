@@ -28,7 +28,7 @@ def print_overview(
     data: TrainingData,
     sets: dict[str, list[Clip]],
     threads: Threads,
-    memory: StepMemory,
+    memory: StepMemory | None,
 ) -> None:
     """Print the block; a task's own lines come after those of the data."""
     settings = task.settings
@@ -40,7 +40,7 @@ def print_overview(
         "model": model_line(settings, run),
         "settings": settings_line(settings),
         "computes": computes_line(run, threads),
-        "memory": str(memory),
+        **({"memory": str(memory)} if memory else {}),
         "length": length_line(run, data),
         "writes": f"nothing (--dry_run; else {place})" if settings.dry_run else place,
     }

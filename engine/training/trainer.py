@@ -66,7 +66,9 @@ class Trainer:
         sets = distributed.local_main_process_first(task.validation_sets)
         data = task.training_data(run.compute.device)
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
-        memory = check_step_memory(run, data, next(iter(sets.values()))[0].n_past)
+        memory = None
+        if getattr(data, "repeats", True):  # a batch is looked at before it is trained on
+            memory = check_step_memory(run, data, next(iter(sets.values()))[0].n_past)
         print_overview(task, run, data, sets, threads, memory)
         if settings.dry_run:
             print_timed_steps(run, data)
