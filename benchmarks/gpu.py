@@ -108,10 +108,9 @@ def main() -> None:
         "Rollout", table(rollout_table(lab, device, *size, repeats=1 if is_small else 3))
     )
     with tempfile.TemporaryDirectory() as folder:
-        taken = tester_seconds(str(device), Path(folder))
-    report.section(
-        "Test", f"`Tester.py`, the whole process, 5 × 630 synthetic frames: {taken:.1f} s."
-    )
+        taken = tester_seconds(str(device), size[1], Path(folder))
+    sequences = f"5 synthetic sequences of {size[1]} frames"
+    report.section("Test", f"`Tester.py`, the whole process, {sequences}: {taken:.1f} s.")
     profiles = save_profile(by_name["quick, 16 × 2"], device, args.out)
     report.section("Profiles", "Beside this file: " + ", ".join(f"`{name}`" for name in profiles))
     if args.long:

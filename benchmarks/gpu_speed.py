@@ -98,18 +98,13 @@ def launches_table(cases: list[Case], device: torch.device) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def tester_seconds(device: str, folder: Path) -> float:
-    """Return how long the Tester takes, the whole process: 5 sequences of 630 synthetic frames."""
-    data = folder / "data"
-    script(
-        "-m", "demo.dance", "--out", data, "--train_frames", 60, "--val_frames", 14,
-        "--test_sequences", 5,
-    )  # fmt: skip
+def tester_seconds(device: str, frames: int, folder: Path) -> float:
+    """Return how long the Tester takes, the whole process: 5 synthetic sequences of some frames."""
+    data, demo = folder / "data", "-m demo.dance --train_frames 60 --test_sequences 5"
+    script(*demo.split(), "--sequence_length", frames, "--out", data)
+    tester = f"Tester.py --device {device} --ckpt_path pretrained/dance.safetensors"
     began = time.perf_counter()
-    script(
-        "Tester.py", "--DR", data, "--ckpt_path", "pretrained/dance.safetensors",
-        "--save_root", folder / "results", "--device", device,
-    )  # fmt: skip
+    script(*tester.split(), "--DR", data, "--save_root", folder / "results")
     return time.perf_counter() - began
 
 
