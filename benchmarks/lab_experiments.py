@@ -175,7 +175,7 @@ EXPERIMENTS = {
         f"{COURSE} {ANNEALED} {DECAYING}",
     ),
     "latent": Experiment(
-        main_arms(kl_anneal_stop="1 1e-6"),
+        main_arms(kl_anneal_stop="1 1e-6 1e-8"),
         f"{COURSE} {ANNEALED} {DECAYING} --tfr 1 --kl_anneal_type None",
         more=latents,
     ),
@@ -184,7 +184,7 @@ EXPERIMENTS = {
     ),
     "robot": Experiment(
         main_arms(kl_anneal_type="Cyclical Monotonic"),
-        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 5 --per_val 20 "
+        "--model svg --preset quick --vgg_width 8 --rnn_size 72 --epoch_size 10 --per_val 20 "
         "--num_epoch 20 --kl_anneal_cycle 3 --kl_anneal_ratio 0.5 --kl_anneal_stop 1e-4 "
         "--threads 1",
         split="test",

@@ -93,25 +93,31 @@ def neighbors(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
 
 
 def over_the_rest(arms: Sequence[Arm], column: str) -> dict[str, tuple[float, float, list[float]]]:
-    """Return for every two values of a setting their difference over all else that the arms have.
+    """Return for every two values of a setting their difference, averaged over all other settings.
 
-    A pair of runs is alike in the seed and all other settings. By `name=a − name=b`, as
-    `difference` returns it; of settings that stand alone or in one surrounding there is none.
+    The average is taken within each seed, whose runs are not independent of each other; the
+    interval is over the seeds. By `name=a − name=b`, as `difference` returns it; a setting that the
+    arms have in one surrounding alone is left out, and values that were not trained in all.
     """
     found = {}
     for name in arms[0].settings if arms else ():
-        scores: dict[str, dict[str, float]] = {}  # by value; then by the rest and the seed
+        scores: dict[str, dict[tuple, dict[str, float]]] = {}  # by value and by the rest
         for arm in arms:
-            rest = " ".join(f"{n}={v}" for n, v in arm.settings.items() if n != name)
-            own = scores.setdefault(arm.settings[name], {})
-            own |= {f"{rest} {seed}": psnr for seed, psnr in arm.scores(column).items()}
-        if len({tuple(v for n, v in arm.settings.items() if n != name) for arm in arms}) < 2:
-            continue
+            rest = tuple(value for other, value in arm.settings.items() if other != name)
+            scores.setdefault(arm.settings[name], {})[rest] = arm.scores(column)
         short = name.removeprefix("kl_anneal_")
         for (a, of_a), (b, of_b) in itertools.combinations(scores.items(), 2):
-            if of_a.keys() == of_b.keys():
-                found[f"{short}={a} − {short}={b}"] = difference(of_a, of_b)
+            if of_a.keys() == of_b.keys() and len(of_a) > 1:
+                found[f"{short}={a} − {short}={b}"] = difference(*map(_by_seed, (of_a, of_b)))
     return found
+
+
+def _by_seed(surroundings: dict[tuple, dict[str, float]]) -> dict[str, float]:
+    """Return the mean over the surroundings of every seed that all of them have."""
+    seeds = list(surroundings.values())
+    return {
+        s: float(np.mean([of[s] for of in seeds])) for s in seeds[0] if all(s in o for o in seeds)
+    }
 
 
 def arms_table(arms: Sequence[Arm]) -> str:
@@ -161,7 +167,7 @@ def _differences(arms: Sequence[Arm], name: str) -> str:
         f"{a.label} − {b.label}": difference(a.scores(column), b.scores(column))
         for a, b in neighbors(arms)
     }
-    tables = {"by seed": by_seed, "by seed and all other settings": over_the_rest(arms, column)}
+    tables = {"by seed": by_seed, "by seed, over all other settings": over_the_rest(arms, column)}
     parts = []
     for words, found in tables.items():
         rows = []
