@@ -188,7 +188,7 @@ def test_pause_step_memory_and_reset(opened, dancer):
         """() => { const slider = document.getElementById("memory");
                    slider.value = 10; slider.dispatchEvent(new Event("input")); }"""
     )
-    view.until(lambda: view.frame() == 10)
+    view.until(lambda: 10 <= view.frame() < at)  # a busy page may have missed frames before it
     view.press(" ")
     view.until(lambda: view.frame() > at + 3)  # goes on where it was, not where one looked
     view.press("Home")
