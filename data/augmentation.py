@@ -78,7 +78,7 @@ class Augmentation:
         margins (4, B): free pixels left of, above, right of and below the person.
         """
         H, own = self.background.shape[-2], distributed.local_shard
-        scale = H / 32
+        scale = max(1.0, H / 32)
         most_right, most_down = round(RIGHT * scale), round(DOWN * scale)
         B = distributed.world_size() * margins.shape[1]  # of the global batch
         rng = numpy_generator(self.seed, Stream.AUGMENTATION, epoch, number)
