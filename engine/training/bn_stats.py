@@ -1,7 +1,7 @@
 """Precise BatchNorm: running statistics recomputed before they are used (Wu & Johnson 2021)."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -18,10 +18,8 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Callable[[int], None]]:
+def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[None]:
     """Within the block, forward passes in training mode are what the statistics are taken from.
-
-    What the block is given is told the number of each batch, from 0, before its pass.
 
     Training keeps a mean over its latest steps, by the weights of each. Before a BatchNorm the
     loss does not see where the mean of a channel is, so that it wanders from step to step, fast
@@ -32,16 +30,28 @@ def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Cal
     layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
     guard.remember()
+    hooks = [layer.register_forward_pre_hook(_PlainMean()) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-
-    def begin(number: int) -> None:
-        for layer in layers:
-            layer.momentum = 1 / (number + 1)  # a plain mean over the batches
-
-    yield begin
+    yield
+    for hook in hooks:
+        hook.remove()
     statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
     guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
     for layer, (momentum, batches) in zip(layers, before):
         layer.momentum = momentum
         layer.num_batches_tracked.copy_(batches)
+
+
+class _PlainMean:
+    """Before each pass of a layer, of which a batch may take several: makes a plain mean of them.
+
+    As `momentum = None` does, which reads its count off the device: the host would wait.
+    """
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __call__(self, layer: _BatchNorm, inputs: tuple) -> None:
+        self.passes += 1
+        layer.momentum = 1 / self.passes

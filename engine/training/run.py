@@ -129,9 +129,8 @@ class Run:
         if not has_batch_norm(self.model):
             return
         seen = 0
-        with recomputed_bn_stats(self.model, self.guard) as begin, self.compute.uncompiled():
+        with recomputed_bn_stats(self.model, self.guard), self.compute.uncompiled():
             for number, batch in enumerate(data.batches(self.epoch)):
-                begin(number)
                 B, T = batch.frames.shape[:2]
                 true = batch.frames[:, :-1] if self.prediction_buffer else None
                 forced = self.teacher_forcing(number, T - 1)
