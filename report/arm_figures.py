@@ -86,7 +86,8 @@ def score_rows(
 def psnr_by_frame(arms: Sequence[Arm]) -> Figure | None:
     """PSNR of the rolled-out sequences by frame: the mean over seeds, and between which they lie.
 
-    Of a robot's clips it is the one that is shown first.
+    Where clips of the set that judges are among them, these alone. Of a robot's clips it is the one
+    that is shown first.
     """
     names = dict.fromkeys(
         rollout.name
@@ -95,6 +96,8 @@ def psnr_by_frame(arms: Sequence[Arm]) -> Figure | None:
         for rollout in record.rollouts
         if rollout.predicted
     )
+    judges = tuple(r.validation_sets[0] for a in arms for r in a.runs.values() if r.validation_sets)
+    names = [name for name in names if name.startswith(judges)] or list(names)
     if not names:
         return None
     figure = Figure(figsize=(WIDTH, 3 * len(names) + 0.4), layout="constrained")

@@ -103,6 +103,15 @@ def test_figures_of_arms(found):
     assert lines[-1].get_label() == "copying"
 
 
+def test_psnr_by_frame_is_that_of_the_set_that_judges(tmp_path):
+    paths = [make_run(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    for seed, path in enumerate(paths):
+        make_results(path / "test", rollout("else0", seed), rollout("val0", seed))
+    found = arms.arms_of(read_records(paths))
+    titles = [axis.get_title(loc="left") for axis in arm_figures(found)["arms_frames"].axes]
+    assert titles == ["sequence val0"]
+
+
 def test_losses_of_training_and_validation_side_by_side(found):
     for arm in found:
         for record in arm.runs.values():
