@@ -53,8 +53,8 @@ def measure_step_memory(run: Run, data: TrainingData, n_past: int = 1) -> StepMe
     window = round(ROOM * window)
     weights = sum(weight.nbytes for weight in run.model.parameters())
     held = 3 * weights  # gradients, and two values a weight of Adam, which needs the most
-    if run.settings.prediction_buffer:
-        held += data.frames.nbytes
+    if run.settings.prediction_buffer and data.frames.device.type == run.compute.device.type:
+        held += data.frames.nbytes  # elsewhere it lies on the host, as the frames do
     return StepMemory(window, B * window, held)
 
 

@@ -63,6 +63,12 @@ def test_the_buffer_counts_as_held():
     assert with_buffer.held - without.held == 50 * SIDE * SIDE * 3
 
 
+def test_a_buffer_that_stays_elsewhere_takes_nothing_of_the_device():
+    run, data = run_of(2, 2, buffered=True)
+    data.frames = data.frames.to("meta")  # as the host is to a GPU
+    assert measure_step_memory(run, data).held == measure_step_memory(*run_of(2, 2)).held
+
+
 def test_measuring_changes_nothing():
     run, data = run_of(3, 4)
     before = torch.get_rng_state()
