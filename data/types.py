@@ -44,8 +44,8 @@ class Clip:
 class TrainingData(Protocol):
     """What the loop trains on: an epoch is a pure function of its number.
 
-    Data of which it is not has an attribute `repeats` that is False: nothing looks at its batches
-    before they are trained on.
+    Data with an attribute `tried_ahead` that is False is not looked at before it is trained on: its
+    epochs are no such function, or the steps on them are not the engine's.
     """
 
     frames: Any  # (frames, H, W, C) uint8, what `Batch.index` counts: a tensor, or `Shards`

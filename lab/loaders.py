@@ -64,7 +64,8 @@ class LoaderData:
     def __init__(self, model, device: torch.device, windows: DanceWindows | None):
         self.model, self.device, self.windows = model, device, windows
         self.frames = () if windows is None else windows.frames
-        self.repeats = windows is not None  # what someone's own yields, it may yield once
+        # What someone's own yields, it may yield once, and a step of their own asks what it likes.
+        self.tried_ahead = windows is not None and not model.has_own("training_one_step")
         self.length = 0  # of a loader that does not know its own
         if windows is None:
             loader = model.train_dataloader()

@@ -23,22 +23,18 @@ CONTRACT = ("forward", "predict", "train", "eval")  # what the engine calls by t
 
 
 class LabModel(CVAE):
-    """The five networks with the lab's methods.
+    """The five networks with the lab's methods. A subclass has `compute`.
 
     Scripts of the lab have methods of their own called `predict`, `forward` or `eval`. The engine
     therefore holds `engine_view(model)`, where these are what it expects.
     """
 
     HOOKS: ClassVar[tuple[str, ...]] = ()  # names that a script may make its own
+    compute: Compute  # where and in which precision it computes
 
     def __init__(self, args: Arguments):
         super().__init__(CVAEConfig.from_settings(args), cauchy_scale=args.cauchy_scale)
         self.args = args
-
-    @property
-    def compute(self) -> Compute:
-        """Where and in which precision it computes."""
-        raise NotImplementedError
 
     def has_own(self, *names: str) -> bool:
         """Tell whether a subclass, or someone for this object, has replaced one of these names."""

@@ -91,7 +91,7 @@ class Decoder_Fusion(nn.Sequential):
 
 
 class Generator(nn.Sequential):
-    """Draw the frame: (B, D, H, W) → (B, out_chans, H, W), before the output activation."""
+    """Generate the frame: (B, D, H, W) → (B, out_chans, H, W), before the output activation."""
 
     def __init__(self, in_chans: int, out_chans: int):
         D = in_chans

@@ -1,7 +1,7 @@
 """The five networks at several resolutions, for frames larger than the lab's.
 
-What is far apart is decided where the grid is coarse, what is fine is drawn where it is fine, and
-features of the same scale join on the way up (after U-Net: Ronneberger, Fischer & Brox 2015).
+What is far apart is decided where the grid is coarse, what is fine is generated where it is fine,
+and features of the same scale join on the way up (after U-Net: Ronneberger, Fischer & Brox 2015).
 
 Shapes: B batch, h×w the finest grid, S scales; scale s has a grid of h/2ˢ × w/2ˢ. F, L and D are
 the widths at the coarsest scale, each finer one has half. Between the networks the features of all
@@ -113,7 +113,7 @@ class Fusion(nn.Module):
 
 
 class Multiscale_Generator(nn.Module):
-    """Draw the frame from the coarsest scale to the finest: maps → (B, out_chans, h, w)."""
+    """Generate the frame from the coarsest scale to the finest: maps → (B, out_chans, h, w)."""
 
     def __init__(self, frames: Pyramid, poses: Pyramid, width: int, out_chans: int):
         super().__init__()

@@ -56,7 +56,7 @@ class VGGEncoder(nn.Module):
 
 
 class VGGDecoder(nn.Module):
-    """Draw a frame: the vector (B, g) and the terms of four skips → (B, 3, 64, 64) in (0, 1).
+    """Generate a frame: the vector (B, g) and the terms of four skips → (B, 3, 64, 64) in (0, 1).
 
     Each stage doubles the picture, joins the skip of that size along the channels and convolves
     both. A convolution of joined channels is the sum of one over each part, and the skips of many

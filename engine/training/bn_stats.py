@@ -25,7 +25,7 @@ def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Non
     loss does not see where the mean of a channel is, so that it wanders from step to step, fast
     at a high rate and in bf16, and a mean of the past is far from that of now. Training itself
     uses neither, so it goes on as if this had not been called. Statistics that come out not
-    finite are not taken.
+    finite are not taken, nor those of a block that raises.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers]
@@ -33,14 +33,18 @@ def recomputed_bn_stats(model: nn.Module, guard: NonFiniteGuard) -> Iterator[Non
     hooks = [layer.register_forward_pre_hook(_PlainMean()) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-    yield
-    for hook in hooks:
-        hook.remove()
-    statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
-    guard.put_back_unless(torch.stack([x.isfinite().all() for x in statistics]).all())
-    for layer, (momentum, batches) in zip(layers, before):
-        layer.momentum = momentum
-        layer.num_batches_tracked.copy_(batches)
+    taken = layers[0].running_mean.new_zeros((), dtype=torch.bool)
+    try:
+        yield
+        statistics = [x for layer in layers for x in (layer.running_mean, layer.running_var)]
+        taken = torch.stack([x.isfinite().all() for x in statistics]).all()
+    finally:
+        for hook in hooks:
+            hook.remove()
+        guard.put_back_unless(taken)
+        for layer, (momentum, batches) in zip(layers, before):
+            layer.momentum = momentum
+            layer.num_batches_tracked.copy_(batches)
 
 
 class _PlainMean:

@@ -151,9 +151,11 @@ def print_timed_steps(run: Run, data: TrainingData) -> None:
     run.network.train()
     began, timed = time.perf_counter(), []
     for number, batch in enumerate(data.batches(run.epoch)):
-        mark = time.perf_counter()
+        kl_beta = run.schedule()["beta"]
         forced = run.teacher_forcing(number, batch.frames.shape[1] - 1)
-        float(run.train_step(batch, forced, run.schedule()["beta"])["loss"])  # waits for the device
+        run.prepare_step(batch, forced, kl_beta)
+        mark = time.perf_counter()
+        float(run.train_step(batch, forced, kl_beta)["loss"])  # waits for the device
         timed.append(time.perf_counter() - mark)
         (late,) = distributed.all_reduce_max(time.perf_counter() - began > MOST_SECONDS)
         if len(timed) == WARM_UP_STEPS + TIMED_STEPS or (late and len(timed) > 1):

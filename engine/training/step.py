@@ -1,6 +1,6 @@
 """A training step: what it is given, and what it does on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ class TrainingStep:
 
     def forward(
         self,
-        network: nn.Module,
+        network: Callable,
         inputs: StepInputs,
         teacher_forcing: Sequence[bool],
         previous: Tensor | None,

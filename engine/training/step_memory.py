@@ -8,15 +8,16 @@ which `ROOM` allows for.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
 
 from core import distributed
 from core.errors import UserError
 from core.memory import as_bytes, free_memory
 from data.types import Batch, TrainingData
 from engine.training.run import Run
+from engine.training.step import StepInputs
 
 ROOM = 1.5  # of what is kept: gradients of activations, copies in other layouts (docs/training.md)
 
@@ -52,15 +53,14 @@ def measure_step_memory(run: Run, data: TrainingData, n_past: int = 1) -> StepMe
     window = round(ROOM * window)
     weights = sum(weight.nbytes for weight in run.model.parameters())
     held = 3 * weights  # gradients, and two values a weight of Adam, which needs the most
-    if run.settings.prediction_buffer:
-        held += data.frames.nbytes
+    if run.settings.prediction_buffer and data.frames.device.type == run.compute.device.type:
+        held += data.frames.nbytes  # elsewhere it lies on the host, as the frames do
     return StepMemory(window, B * window, held)
 
 
 def _kept_bytes(run: Run, batch: Batch, windows: int, length: int) -> int:
     """Return the size of what autograd keeps of a forward pass; nothing is changed by it."""
-    few = Batch(batch.frames[:windows, :length], batch.conditions[:windows, :length])
-    frames = few.frames
+    frames = batch.frames[:windows, :length]
     own = {weight.untyped_storage().data_ptr() for weight in run.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -69,24 +69,18 @@ def _kept_bytes(run: Run, batch: Batch, windows: int, length: int) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    previous = frames[:, :-1] if run.settings.prediction_buffer else None
     state = {name: value.clone() for name, value in run.model.named_buffers()}
-    noise = frames.new_zeros(windows, frames.shape[1] - 1, *run.model.latent_shape)
-    eager = torch.compiler.set_stance("force_eager")
-    with saved_tensors_hooks(keep, lambda tensor: tensor), run.compute.autocast(), eager:
-        result = torch.func.functional_call(
-            run.model,
-            state,
-            (few,),
-            {
-                "teacher_forcing": [False] * (frames.shape[1] - 1),  # which keeps the most
-                "kl_beta": 1.0,
-                "noise": noise,
-                "bptt": run.settings.bptt,
-                "previous": previous,
-            },
-        )
-    del result
+
+    def network(*inputs, **how):
+        return functional_call(run.model, state, inputs, how)
+
+    noise = frames.new_zeros(windows, length - 1, *run.model.latent_shape)
+    few = Batch(frames, batch.conditions[:windows, :length])
+    inputs = StepInputs(few, noise, swapped=None, kl_beta=1.0)
+    forced = [False] * (length - 1)  # which keeps the most
+    previous = frames[:, :-1] if run.settings.prediction_buffer else None
+    with saved_tensors_hooks(keep, lambda tensor: tensor), run.compute.uncompiled():
+        run.training_step.forward(network, inputs, forced, previous)
     return sum(size for pointer, size in kept.items() if pointer not in own)
 
 

@@ -67,7 +67,7 @@ class Trainer:
         data = task.training_data(run.compute.device)
         check_prediction_buffer(run.prediction_buffer, data, settings)  # before anything is written
         memory = None
-        if getattr(data, "repeats", True):  # a batch is looked at before it is trained on
+        if getattr(data, "tried_ahead", True):
             memory = check_step_memory(run, data, next(iter(sets.values()))[0].n_past)
         print_overview(task, run, data, sets, threads, memory)
         if settings.dry_run:

@@ -53,6 +53,28 @@ def test_steps_of_ones_own_that_change_nothing_train_as_ever(args, plain, tmp_pa
     assert "has its own" not in said.replace(line, "")
 
 
+def test_networks_that_only_ones_own_steps_know(args, tmp_path):
+    """The windows are the data set's; no step of the engine's would run on these networks."""
+
+    class Own(VAE_Model):
+        def __init__(self, args):
+            super().__init__(args)
+            self.Decoder_Fusion = torch.nn.Conv2d(3, 3, 1)
+
+        def training_one_step(self, img, label, adapt_TeacherForcing):
+            loss = self.mse_criterion(self.Decoder_Fusion(label[:, 0]), img[:, 0])
+            self.optim.zero_grad()
+            loss.backward()
+            self.optim.step()
+            return loss
+
+        def val_one_step(self, img, label):
+            return self.mse_criterion(self.Decoder_Fusion(label[:, 0]), img[:, 0])
+
+    Own(args()).training_stage()
+    assert float(rows(tmp_path / "run")[1]["val_one_step_loss"]) > 0
+
+
 def test_a_loader_of_ones_own_is_what_is_trained_on(args, tmp_path):
     made, stepped = [], []
 

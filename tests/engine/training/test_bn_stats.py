@@ -108,6 +108,20 @@ def test_what_is_not_finite_does_not_spoil_them(small):
         assert torch.equal(value, before[key]), key
 
 
+def test_a_pass_that_fails_leaves_everything_as_it_was(small):
+    run, data = trained(small)
+    before = {key: value.clone() for key, value in run.model.state_dict().items()}
+    data.all.append(data.all[0]._replace(conditions=None))
+    with pytest.raises(AttributeError):
+        run.recompute_bn_stats(data)
+    for key, value in run.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    norm = run.model.label_transformation[2]
+    run.train_step(data.all[0], [False] * 3, 1.0)
+    assert norm.momentum == 0.1, "no later pass changes it"
+    assert not torch.equal(norm.running_mean, before[KEYS[0]])
+
+
 @pytest.mark.parametrize("name", ["epoch=0.ckpt", "best.ckpt", "last.ckpt"])
 def test_a_checkpoint_holds_them(small_root, small_run, settings, name):
     """Recomputed once more they stay as they are."""

@@ -10,6 +10,7 @@ from core import graphs
 from core.device import Compute
 from dataloader import DanceWindows
 from engine.training import prepared_steps
+from engine.training.overview import print_timed_steps
 from engine.training.prediction_buffer import PredictionBuffer
 from engine.training.run import Run
 from modules.vae import CVAE, CVAEConfig
@@ -125,6 +126,13 @@ def test_what_would_be_read_once_is_not_recorded(flags, lacks, monkeypatch):
     assert run.prepare_step(next(data.batches(0)), [False, True], 0.1)
     assert recorded == []
     assert run.steps.recorded == 0
+
+
+def test_a_dry_run_times_steps_as_they_will_be_taken(flags, monkeypatch, capsys):
+    recorded, data = stand_in(monkeypatch), DanceWindows(flags, CPU)
+    print_timed_steps(begun(flags.but(optim="AdamW"), data), data)
+    assert sum(graph.replays for graph in recorded) > 1
+    assert capsys.readouterr().out.startswith("a step takes ")
 
 
 def test_time_spent_preparing_moves_no_schedule(dance_root, settings, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.memory import as_bytes
 from data.types import Batch
 from engine.training import step_memory
+from engine.training.step import TrainingStep
 from engine.training.step_memory import ROOM, check_step_memory, measure_step_memory
 
 SIDE = 16
@@ -35,9 +36,12 @@ class Squares(nn.Module):
 
 def run_of(B: int, T: int, buffered: bool = False):
     """A run, and data with one batch, as the measurement sees them."""
-    settings = SimpleNamespace(prediction_buffer=buffered, bptt=0, batch_size=B)
+    settings = SimpleNamespace(prediction_buffer=buffered, batch_size=B)
+    model, compute = Squares(), Compute(torch.device("cpu"))
+    optimizer = torch.optim.SGD(model.parameters())
+    step = TrainingStep(model, model, optimizer, compute, grad_clip_norm=1.0, bptt=0)
     run = SimpleNamespace(
-        model=Squares(), settings=settings, compute=Compute(torch.device("cpu")), epoch=0
+        model=model, settings=settings, compute=compute, training_step=step, epoch=0
     )
     frames = torch.rand(B, T, 3, SIDE, SIDE)
     data = SimpleNamespace(
@@ -57,6 +61,12 @@ def test_a_window_costs_what_autograd_keeps_of_it(B, T):
 def test_the_buffer_counts_as_held():
     without, with_buffer = (measure_step_memory(*run_of(2, 2, b)) for b in (False, True))
     assert with_buffer.held - without.held == 50 * SIDE * SIDE * 3
+
+
+def test_a_buffer_that_stays_elsewhere_takes_nothing_of_the_device():
+    run, data = run_of(2, 2, buffered=True)
+    data.frames = data.frames.to("meta")  # as the host is to a GPU
+    assert measure_step_memory(run, data).held == measure_step_memory(*run_of(2, 2)).held
 
 
 def test_measuring_changes_nothing():
