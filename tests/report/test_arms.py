@@ -68,6 +68,18 @@ def test_runs_of_one_seed_are_not_lost(tmp_path):
     assert list(arm.runs) == ["1", "1 (b)"]
 
 
+def test_seeds_of_an_arm_are_those_that_are_known(found, tmp_path):
+    assert [arm.seeds for arm in found] == 4 * [{"1", "2"}]
+    for name, settings, seeds in (
+        ("of no seed", [{}, {}], [set()]),
+        ("of one seed", [{"seed": 1}, {"seed": 1}], [{"1"}]),
+        ("unrelated", [{"seed": 1, "lr": 1.0}, {"seed": 2, "lr": 2.0}], [{"1"}, {"2"}]),
+        ("of a seed and of none", [{"seed": 1}, {}], [{"1"}]),
+    ):
+        runs = [make_run(tmp_path / name / str(k), **own) for k, own in enumerate(settings)]
+        assert [arm.seeds for arm in arms.arms_of(read_records(runs))] == seeds, name
+
+
 def test_the_table_has_the_last_epoch_beside_the_best_and_the_baselines(found):
     scores, differences, _ = arms.arms_table(found).split("### val: differences by seed")
     cells = [cell.strip() for cell in scores.splitlines()[4].split("|")[1:-1]]
