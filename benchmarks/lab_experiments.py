@@ -28,7 +28,7 @@ from dataloader import validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
-from report.arm_figures import arm_figures, score_rows
+from report.arm_figures import arm_figures, baselines_of, score_rows
 from report.arms import arms_of, arms_table, difference, markdown
 from report.runs import read_records
 from report.style import write_png
@@ -98,7 +98,8 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
     }
     found: dict[str, dict[str, list[float]]] = {}
     kl: dict[str, list[float]] = {}
-    for path, record in zip(paths, read_records(paths)):
+    records = read_records(paths)
+    for path, record in zip(paths, records):
         stored = checkpoint.find(str(path), prefer=checkpoint.LAST)
         explicit = {"DR": data, "ckpt_path": str(stored.path)}
         settings = make_settings(tester_parser(), explicit, stored.settings)
@@ -118,8 +119,8 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
         for arm, of in found.items()
     ]
     heads = ["PSNR (dB) on the holdout by seed", *kinds, "KL of the posterior, nats a frame"]
-    across = "PSNR of the holdout rolled out (dB)"
-    return markdown(heads, rows), {"latent": score_rows(found, across, baselines_of(paths))}
+    across, baselines = "PSNR of the holdout rolled out (dB)", baselines_of(arms_of(records))
+    return markdown(heads, rows), {"latent": score_rows(found, across, baselines)}
 
 
 def samples(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
@@ -152,16 +153,6 @@ def samples(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
 def words(values: Sequence[float], form: str = "{:.2f}") -> str:
     """Return the scores of the seeds, one by one."""
     return ", ".join(form.format(value) for value in values)
-
-
-def baselines_of(paths: Sequence[Path]) -> dict[str, float]:
-    """Return what no model at all scores on the set that the runs are judged by, in dB."""
-    record = read_records(paths[:1])[0]
-    columns = {"copy first frame": "copy_first", "nearest pose": "nearest_pose"}
-    return {
-        name: float(record.column(f"{record.judge}_{column}_psnr")[1][-1])
-        for name, column in columns.items()
-    }
 
 
 EXPERIMENTS = {

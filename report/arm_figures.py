@@ -45,12 +45,17 @@ def final_scores(arms: Sequence[Arm]) -> Figure | None:
     if judge is None:
         return None
     rows = {arm.label: {"": list(arm.scores(f"{judge}_psnr").values())} for arm in arms}
-    baselines = {
+    return score_rows(rows, f"{judge}: PSNR of the last epoch (dB)", baselines_of(arms))
+
+
+def baselines_of(arms: Sequence[Arm]) -> dict[str, float]:
+    """Return what no model at all scores on the set that the runs are judged by, in dB."""
+    judge = next(iter(judges(arms)), None)
+    return {
         words: found[0]
         for baseline, words in BASELINES.items()
         if (found := [v for a in arms for v in a.scores(f"{judge}_{baseline}_psnr").values()])
     }
-    return score_rows(rows, f"{judge}: PSNR of the last epoch (dB)", baselines)
 
 
 def score_rows(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from report.arms import BASELINES
 from report.rollouts import COPIED
 from report.runs import Record
 from report.style import (
@@ -223,7 +224,7 @@ def _plot_scores(axis: Axes, record: Record, column: str, line: dict) -> None:
 
 def _mark_baselines(axis: Axes, records: Sequence[Record], name: str) -> None:
     """Mark the PSNR that no model at all has on a set."""
-    for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
+    for baseline, words in BASELINES.items():
         dashes = "--" if baseline in COPIED else ":"
         column = f"{name}_{baseline}_psnr"
         for value in sorted({v for record in records for v in record.column(column)[1]}):
