@@ -16,6 +16,7 @@ from data.types import Clip
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
+from report import arms
 from settings.flags import tester_parser
 from settings.resolve import make_settings
 from tasks.dance import DanceTask
@@ -112,8 +113,7 @@ def psnr_of(clip: Clip, predicted: Tensor) -> np.ndarray:
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     """Return a Markdown table; numbers have two decimals, what is not there is a dash."""
-    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return arms.markdown(head, [[_cell(value) for value in row] for row in rows]).rstrip()
 
 
 def by_seed(values: Sequence[float]) -> str:
