@@ -94,6 +94,17 @@ class DanceModel:
     def data(self):
         return self.task.data
 
+    def holdout(self) -> Clip:
+        """Return what the model has held out. Raises UserError where it is no single recording."""
+        if self.settings.holdout is None:
+            raise UserError(f"--ckpt_path {self.path}: it has no --holdout to be scored on")
+        (clip, *others) = self.data.validation_clips()["holdout"]
+        if others:
+            raise UserError(
+                f"{self.path}: its --holdout lies in several recordings; take one in one"
+            )
+        return clip
+
     def rollout(self, clips: Sequence[Clip]) -> list[Tensor]:
         """Predict clips as the Tester does: (T, 3, H, W) uint8 each, the first frame given."""
         self.task.settle_output(self.found, lambda: clips[0])
