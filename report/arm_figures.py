@@ -164,7 +164,8 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 def _band(
     axis: Axes, across: np.ndarray, series: Sequence[np.ndarray], line: dict, arm: Arm
 ) -> None:
-    """Plot the mean of several series of one arm, and the range in which they lie."""
+    """Plot the mean of the series of one arm that reach as far, and the range in which they lie."""
+    series = [values for values in series if len(values) == len(across)]
     if not series:
         return
     stacked = np.stack(series)

@@ -124,6 +124,16 @@ def test_psnr_by_frame_is_that_of_the_set_that_judges(tmp_path):
     assert titles == ["sequence val0"]
 
 
+def test_a_sequence_of_two_lengths_is_shown_in_that_of_the_first_run(found):
+    """As of runs on two data sets, which may number their sequences alike."""
+    _, second = found[0].runs.values()
+    second.rollouts[:] = [rollout("0", 2, frames=30)]
+    figure = arm_figures(found)["arms_frames"]
+    first = found[0].runs["1"].rollouts[0].scores["psnr"]["prediction"]
+    shown = figure.axes[0].lines[0].get_ydata()
+    assert np.allclose(shown, smoothed(first), equal_nan=True)
+
+
 def test_losses_of_training_and_validation_side_by_side(found):
     for arm in found:
         for record in arm.runs.values():
