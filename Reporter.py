@@ -1,6 +1,6 @@
 """Show runs: `python Reporter.py RUN [RUN …] --out DIR`. See `--help` and docs/training.md.
 
-Writes figures as PNG and SVG, `runs.csv`, where runs differ in their seed `arms.md`, and
+Writes figures as PNG and SVG, `runs.csv`, where runs differ in their seed alone `arms.md`, and
 `report.html`, a page with a player that needs no network. RUN is a run folder or an output folder
 of the Tester. With `--sweep`, trains runs over any flags of the Trainer first.
 """
@@ -158,7 +158,7 @@ def write_report(
     rollouts = {record.label: record.rollouts for record in records if record.rollouts}
     figures = rollout_figures(rollouts, times) | training_figures(records)
     arms = arms_of(records)
-    if over_seeds := any(len(arm.runs) > 1 for arm in arms):
+    if over_seeds := any(len(arm.seeds) > 1 for arm in arms):
         figures |= arm_figures(arms)
     shown = {name: to_svg(figure, name) for name, figure in figures.items()}
     for name, figure in figures.items():

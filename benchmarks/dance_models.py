@@ -16,6 +16,7 @@ from data.types import Clip
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
+from report import arms
 from settings.flags import tester_parser
 from settings.resolve import make_settings
 from tasks.dance import DanceTask
@@ -93,6 +94,17 @@ class DanceModel:
     def data(self):
         return self.task.data
 
+    def holdout(self) -> Clip:
+        """Return what the model has held out. Raises UserError where it is no single recording."""
+        if self.settings.holdout is None:
+            raise UserError(f"--ckpt_path {self.path}: it has no --holdout to be scored on")
+        (clip, *others) = self.data.validation_clips()["holdout"]
+        if others:
+            raise UserError(
+                f"{self.path}: its --holdout lies in several recordings; take one in one"
+            )
+        return clip
+
     def rollout(self, clips: Sequence[Clip]) -> list[Tensor]:
         """Predict clips as the Tester does: (T, 3, H, W) uint8 each, the first frame given."""
         self.task.settle_output(self.found, lambda: clips[0])
@@ -112,8 +124,7 @@ def psnr_of(clip: Clip, predicted: Tensor) -> np.ndarray:
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     """Return a Markdown table; numbers have two decimals, what is not there is a dash."""
-    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return arms.markdown(head, [[_cell(value) for value in row] for row in rows]).rstrip()
 
 
 def by_seed(values: Sequence[float]) -> str:

@@ -30,6 +30,7 @@ from benchmarks.gpu_speed import (
 from benchmarks.speed import cpu_name
 from core.device import choose_device
 from core.errors import UserError, exit_on_user_error
+from report.arms import markdown
 
 
 class Report:
@@ -50,9 +51,8 @@ class Report:
 
 def table(frame: pd.DataFrame, digits: int = 0) -> str:
     """Return a table as Markdown."""
-    rows = [["", *map(str, frame.columns)], ["---"] * (1 + len(frame.columns))]
-    rows += [[str(name), *(number(x, digits) for x in row)] for name, *row in frame.itertuples()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [[str(name), *(number(x, digits) for x in row)] for name, *row in frame.itertuples()]
+    return markdown(["", *map(str, frame.columns)], rows).rstrip()
 
 
 def number(value: object, digits: int) -> str:

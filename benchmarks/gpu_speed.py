@@ -1,7 +1,5 @@
 """How fast a GPU trains, rolls out and tests, each beside the plain loop in the same run."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +9,11 @@ import torch
 
 from benchmarks import robot_speed, speed
 from benchmarks.gpu_cases import Case, begin, clips_of, model_of, stepping
+from benchmarks.scripts import output_of
 from core.device import Compute
 from engine.evaluation.rollout import rollout
 from tests.support.launches import Launches
 
-ROOT = Path(__file__).parents[1]
 TARGETS = {  # frames/s, of the robot clips/s, on one H200
     "quick, 16 × 2": 10_000,
     "quick, 64 × 2": 30_000,
@@ -101,20 +99,11 @@ def launches_table(cases: list[Case], device: torch.device) -> pd.DataFrame:
 def tester_seconds(device: str, frames: int, folder: Path) -> float:
     """Return how long the Tester takes, the whole process: 5 synthetic sequences of some frames."""
     data, demo = folder / "data", "-m demo.dance --train_frames 60 --test_sequences 5"
-    script(*demo.split(), "--sequence_length", frames, "--out", data)
+    output_of(*demo.split(), "--sequence_length", frames, "--out", data)
     tester = f"Tester.py --device {device} --ckpt_path pretrained/dance.safetensors"
     began = time.perf_counter()
-    script(*tester.split(), "--DR", data, "--save_root", folder / "results")
+    output_of(*tester.split(), "--DR", data, "--save_root", folder / "results")
     return time.perf_counter() - began
-
-
-def script(*arguments: object) -> str:
-    """Run a script of the repository; return what it says. Raises where it fails."""
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
-    return done.stdout
 
 
 def save_profile(case: Case, device: torch.device, folder: Path) -> Iterator[str]:
@@ -146,7 +135,7 @@ TRAININGS = {  # flags of the Trainer, of trainings to their end
 
 def trained(flags: str, data: str, device: str, folder: Path) -> str:
     """Train to the end; return the last line that the Trainer says."""
-    said = script(
+    said = output_of(
         "Trainer.py", "--DR", data, "--save_root", folder, "--device", device, *flags.split()
     )
     return said.strip().splitlines()[-1]

@@ -28,9 +28,9 @@ from dataloader import validation_clips
 from engine.checkpoints import checkpoint
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import rollout
-from report.arm_figures import arm_figures, score_rows
+from report.arm_figures import arm_figures, baselines_of, score_rows
 from report.arms import arms_of, arms_table, difference, markdown
-from report.runs import Record, read_records
+from report.runs import read_records
 from report.style import write_png
 from report.sweep import TEST_FOLDER, Sweep, run_sweep
 from report.sweep_flags import Experiments, grid, name_of, one_at_a_time
@@ -98,7 +98,8 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
     }
     found: dict[str, dict[str, list[float]]] = {}
     kl: dict[str, list[float]] = {}
-    for path, record in zip(paths, read_records(paths)):
+    records = read_records(paths)
+    for path, record in zip(paths, records):
         stored = checkpoint.find(str(path), prefer=checkpoint.LAST)
         explicit = {"DR": data, "ckpt_path": str(stored.path)}
         settings = make_settings(tester_parser(), explicit, stored.settings)
@@ -112,14 +113,14 @@ def latents(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
             (frames,) = rollout(network, [clip], compute=compute, seed=settings.seed, **how)
             psnr = psnr_by_frame(frames[1:], clip.frames[1:]).mean()
             found.setdefault(arm, {}).setdefault(kind, []).append(float(psnr))
-        kl.setdefault(arm, []).append(record.column(f"{judge_of(record)}_posterior_kl")[1][-1])
+        kl.setdefault(arm, []).append(record.column(f"{record.judge}_posterior_kl")[1][-1])
     rows = [
         [arm, *(words(values) for values in of.values()), words(kl[arm], "{:.3g}")]
         for arm, of in found.items()
     ]
     heads = ["PSNR (dB) on the holdout by seed", *kinds, "KL of the posterior, nats a frame"]
-    across = "PSNR of the holdout rolled out (dB)"
-    return markdown(heads, rows), {"latent": score_rows(found, across, baselines_of(paths))}
+    across, baselines = "PSNR of the holdout rolled out (dB)", baselines_of(arms_of(records))
+    return markdown(heads, rows), {"latent": score_rows(found, across, baselines)}
 
 
 def samples(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
@@ -152,21 +153,6 @@ def samples(paths: Sequence[Path], data: str) -> tuple[str, dict[str, Figure]]:
 def words(values: Sequence[float], form: str = "{:.2f}") -> str:
     """Return the scores of the seeds, one by one."""
     return ", ".join(form.format(value) for value in values)
-
-
-def judge_of(record: Record) -> str:
-    """Return the set that the run is judged by."""
-    return record.validation_sets[0]
-
-
-def baselines_of(paths: Sequence[Path]) -> dict[str, float]:
-    """Return what no model at all scores on the set that the runs are judged by, in dB."""
-    record = read_records(paths[:1])[0]
-    columns = {"copy first frame": "copy_first", "nearest pose": "nearest_pose"}
-    return {
-        name: float(record.column(f"{judge_of(record)}_{column}_psnr")[1][-1])
-        for name, column in columns.items()
-    }
 
 
 EXPERIMENTS = {

@@ -72,11 +72,7 @@ def split(psnr: np.ndarray, lost: list[tuple[str, slice]]) -> dict[str, float]:
 
 def scores_of(model: models.DanceModel) -> dict[str, tuple[float, float]]:
     """Return by what is lost the PSNR in dB with damaged pose images, and with whole ones."""
-    if model.settings.holdout is None:
-        raise UserError(f"--ckpt_path {model.path}: it has no --holdout to be scored on")
-    (clip, *others) = model.data.validation_clips()["holdout"]
-    if others:
-        raise UserError(f"{model.path}: its --holdout lies in several recordings; take one in one")
+    clip = model.holdout()
     lost = stretches(len(clip))
     both = [split(model.scores([c])[0], lost) for c in (damaged(clip, lost), clip)]
     return {name: (both[0][name], both[1][name]) for name in both[0]}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import dance_models as models
 from benchmarks.limbs import KINDS, without
-from core.errors import UserError, exit_on_user_error
+from core.errors import exit_on_user_error
 from data.types import Clip, to_float
 from engine.evaluation.metrics import psnr_by_frame
 from engine.evaluation.rollout import to_uint8
@@ -76,9 +76,7 @@ def main() -> None:
     given = parser.parse_args()
     for path in given.ckpt_path:
         model = models.DanceModel(path, given.DR)
-        if model.settings.holdout is None:
-            raise UserError(f"--ckpt_path {path}: it has no --holdout to be scored on")
-        clip = model.data.validation_clips()["holdout"][0]
+        clip = model.holdout()
         model.task.settle_output(model.found, lambda clip=clip: clip)
         print(f"\n{path}: PSNR in dB of one step, z at the prior's mean\n")
         head = ["lost of the pose", "from the right frame", "from a wrong frame"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import dance_models as models
-from core.errors import UserError, exit_on_user_error
+from core.errors import exit_on_user_error
 from data.pose.rendering import ENDS, render
 from data.reposing import DOUBTFUL, SCALES
 from data.skeletons import fitted_poses
@@ -41,9 +41,7 @@ class Scaled(NamedTuple):
 def scaled_holdout(model: models.DanceModel) -> Scaled:
     """Scale the person of the holdout of a model."""
     data, settings = model.data, model.settings
-    if settings.holdout is None:
-        raise UserError(f"--ckpt_path {model.path}: it has no --holdout to be scored on")
-    clip = data.validation_clips()["holdout"][0]
+    clip = model.holdout()
     background = torch.from_numpy(median_background(*data.training_frames()) / 255)
     background = background.permute(2, 0, 1)
     first = int(np.searchsorted(data.train.numbers, settings.holdout[0]))

@@ -118,7 +118,7 @@ class LiveRollout:
     """The rollout of a session. Its steps are those of the Tester: the same `Stepper`."""
 
     def __init__(self, played: PlayedModel, frames: np.ndarray, conditions: np.ndarray):
-        """Begin at known frames (n_past, P, H, W, 3) uint8; conditions (n_past, …) lead to them."""
+        """Begin at context frames (n_past, P, H, W, 3) uint8; conditions (n_past, …) led there."""
         self.played = played
         self.pictures = frames.shape[1]
         with torch.inference_mode(), played.compute.autocast():

@@ -1,6 +1,6 @@
 """What was played, as files: GIF, MP4, and a test sequence that `Tester.py` takes.
 
-A recording begins at known frames, rounded to 8 bits, and holds the condition of every frame, so
+A recording begins at context frames, rounded to 8 bits, and holds the condition of every frame, so
 that the Tester predicts the same frames from it. Files are made in memory: the page saves them.
 """
 
@@ -25,7 +25,7 @@ class Recording:
     """The frames of a session from when recording began."""
 
     def __init__(self, frames: np.ndarray, conditions: np.ndarray, kind: str):
-        """Begin with known frames (n_past, P, H, W, 3) and what led to them."""
+        """Begin with context frames (n_past, P, H, W, 3) and what led to them."""
         self.frames, self.conditions = list(frames), list(conditions)
         self.kind, self.running = kind, True
 

@@ -21,7 +21,6 @@ UNSEEN = 2  # frames on their way to a page that it has not yet confirmed
 PATIENCE = 5.0  # seconds without a sign of the page until its world stands still
 DEFAULT_FPS = {"dance": 30.0, "robot": 15.0}
 LARGEST_INBOX = 512  # messages between two frames; the allowance lets fewer through
-MOVING = ("drag", "drop", "come", "move", "take")  # while paused, these show the pose at once
 
 
 class Session:

@@ -27,7 +27,7 @@ class DanceStart:
 
 @dataclass(frozen=True)
 class RobotStart:
-    """Known frames (n_past, H, W, 3) uint8, what led to them, and where the arm then is."""
+    """Context frames (n_past, H, W, 3) uint8, what led to them, and where the arm then is."""
 
     name: str
     frames: np.ndarray

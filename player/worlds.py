@@ -64,7 +64,7 @@ class World:
             self.recording.running = False
 
     def _begin(self, frames: np.ndarray, conditions: np.ndarray) -> None:
-        """Begin a rollout at known frames (n_past, P, H, W, 3); conditions lead to them."""
+        """Begin a rollout at context frames (n_past, P, H, W, 3); conditions lead to them."""
         self.rollout = LiveRollout(self.played, frames, conditions)
         self.known, self.conditions = frames, conditions
         self.number = len(frames) - 1
@@ -208,7 +208,7 @@ class RobotWorld(World):
         self.do_start({"start": 0})
 
     def do_start(self, message: dict) -> None:
-        """Go to the known frames of a start; out of range, of the same again."""
+        """Go to the context frames of a start; out of range, of the same again."""
         self.start = self.starts[min(message["start"], len(self.starts) - 1)]
         self.arm = Arm(self.reach, self.start.hand, self.start.grip)
         frames = np.repeat(self.start.frames[:, None], SAMPLES, axis=1)

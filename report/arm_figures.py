@@ -41,17 +41,21 @@ def arm_figures(arms: Sequence[Arm]) -> dict[str, Figure]:
 
 def final_scores(arms: Sequence[Arm]) -> Figure | None:
     """PSNR of the last epoch, a row for each arm and a dot for each seed; baselines dashed."""
-    judges = [r.validation_sets[0] for arm in arms for r in arm.runs.values() if r.validation_sets]
-    if not judges:
+    judge = next(iter(judges(arms)), None)
+    if judge is None:
         return None
-    judge = judges[0]
     rows = {arm.label: {"": list(arm.scores(f"{judge}_psnr").values())} for arm in arms}
-    baselines = {
-        words: next(iter(found.values()))
+    return score_rows(rows, f"{judge}: PSNR of the last epoch (dB)", baselines_of(arms))
+
+
+def baselines_of(arms: Sequence[Arm]) -> dict[str, float]:
+    """Return what no model at all scores on the set that the runs are judged by, in dB."""
+    judge = next(iter(judges(arms)), None)
+    return {
+        words: found[0]
         for baseline, words in BASELINES.items()
-        if (found := {k: v for a in arms for k, v in a.scores(f"{judge}_{baseline}_psnr").items()})
+        if (found := [v for a in arms for v in a.scores(f"{judge}_{baseline}_psnr").values()])
     }
-    return score_rows(rows, f"{judge}: PSNR of the last epoch (dB)", baselines)
 
 
 def score_rows(
@@ -96,8 +100,7 @@ def psnr_by_frame(arms: Sequence[Arm]) -> Figure | None:
         for rollout in record.rollouts
         if rollout.predicted
     )
-    judges = tuple(r.validation_sets[0] for a in arms for r in a.runs.values() if r.validation_sets)
-    names = [name for name in names if name.startswith(judges)] or list(names)
+    names = [name for name in names if name.startswith(judges(arms))] or list(names)
     if not names:
         return None
     figure = Figure(figsize=(WIDTH, 3 * len(names) + 0.4), layout="constrained")
@@ -121,9 +124,8 @@ def psnr_by_frame(arms: Sequence[Arm]) -> Figure | None:
 
 def losses(arms: Sequence[Arm]) -> Figure | None:
     """The losses of training on the left, those of the validation's rollout on the right."""
-    judges = [r.validation_sets[0] for arm in arms for r in arm.runs.values() if r.validation_sets]
     logged = {name for arm in arms for record in arm.runs.values() for name in record.log}
-    judge = judges[0] if judges else None
+    judge = next(iter(judges(arms)), None)
     rows = [row for row in LOSSES if row[2] in logged and f"{judge}_{row[3]}" in logged]
     if not rows:
         return None
@@ -144,6 +146,12 @@ def losses(arms: Sequence[Arm]) -> Figure | None:
     return with_legend(figure, list(grid.flat))
 
 
+def judges(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """Return the sets that choose the best checkpoints of the runs."""
+    found = (record.judge for arm in arms for record in arm.runs.values())
+    return tuple(dict.fromkeys(judge for judge in found if judge is not None))
+
+
 def smoothed(values: np.ndarray) -> np.ndarray:
     """Return the moving mean over the frames that have a score; (T,) → (T,)."""
     known = ~np.isnan(values)
@@ -156,7 +164,8 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 def _band(
     axis: Axes, across: np.ndarray, series: Sequence[np.ndarray], line: dict, arm: Arm
 ) -> None:
-    """Plot the mean of several series of one arm, and the range in which they lie."""
+    """Plot the mean of the series of one arm that reach as far, and the range in which they lie."""
+    series = [values for values in series if len(values) == len(across)]
     if not series:
         return
     stacked = np.stack(series)

@@ -32,6 +32,12 @@ class Arm:
         short = (f"{n.removeprefix('kl_anneal_')}={v or '–'}" for n, v in self.settings.items())
         return " ".join(short) or "all runs"
 
+    @property
+    def seeds(self) -> set[str]:
+        """The seeds that its runs are known to have."""
+        known = (record.settings.get("seed") for record in self.runs.values())
+        return {str(seed) for seed in known if seed is not None}
+
     def scores(self, column: str) -> dict[str, float]:
         """Return by seed what a column of the log holds last, where it was logged."""
         logged = {seed: record.column(column)[1] for seed, record in self.runs.items()}

@@ -71,9 +71,9 @@ def _standing(record: Record) -> Standing:
     ]
     tested = float(np.mean(rolled_out)) if rolled_out else None
     epochs = len(record.log["epoch"]) if record.log else 0
-    if not record.validation_sets:
+    judge = record.judge
+    if judge is None:
         return Standing(record.label, epochs=epochs, tested=tested)
-    judge = record.validation_sets[0]
     at, psnr = record.column(f"{judge}_psnr")
     holdout = record.settings.get("holdout")
     told = f"holdout {holdout[0]}:{holdout[1]}" if judge == "holdout" and holdout else judge

@@ -21,7 +21,7 @@ from report.codec import can_fit, pack_all
 from report.film import RATE, film_all, has_encoder
 from report.leaderboard import HEADS, standings
 from report.rollout_figures import ERROR_SCALE, error_ramp, weak_spots
-from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_sequence
+from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_data, by_sequence
 from report.runs import Record, differing_settings
 
 MAX_BYTES = 14_500_000  # of the page; above, pictures are packed less exactly
@@ -118,23 +118,16 @@ def _data(rollouts: dict[str, Sequence[Rollout]], room: int) -> tuple[str, int, 
     blobs: dict[bytes, tuple[int, np.ndarray]] = {}
 
     def blob(frames: np.ndarray) -> int:
-        key = _digest(frames)
+        key = hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).digest()
         return blobs.setdefault(key, (len(blobs), frames))[0]
 
-    groups: dict[tuple, dict[str, Rollout]] = {}
-    for label, of_run in rollouts.items():
-        for rollout in of_run:
-            given = [_digest(rollout.clips[name]) for name in INPUTS if name in rollout.clips]
-            groups.setdefault((rollout.name, *given), {})[label] = rollout
-
     sequences = []
-    for (name, *_), of_runs in groups.items():
+    for name, of_runs in by_data(rollouts).items():
         some = next(iter(of_runs.values()))
         frames, height, width, _ = next(iter(some.clips.values())).shape
-        again = sum(sequence["name"].split(" (")[0] == name for sequence in sequences)
         sequences.append(
             {
-                "name": f"{name} ({again + 1})" if again else name,
+                "name": name,
                 "frames": frames,
                 "height": height,
                 "width": width,
@@ -187,10 +180,6 @@ def _of_run(label: str, rollout: Rollout, blob) -> dict:
             for metric, series in rollout.scores.items()
         },
     }
-
-
-def _digest(frames: np.ndarray) -> bytes:
-    return hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).digest()
 
 
 # ----------------------------------------------------------- tables and figures

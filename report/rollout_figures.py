@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_sequence
+from report.rollouts import INPUTS, POSE, TRUTH, Rollout, by_data, by_sequence
 from report.style import (
     GRAY,
     INK,
@@ -40,7 +40,7 @@ def rollout_figures(
     """
     with style():
         figures = {"scores": per_frame(rollouts), "drift": drift(rollouts)}
-        for name, of_runs in by_sequence(rollouts).items():
+        for name, of_runs in by_data(rollouts).items():
             figures[f"strip_{name}"] = strip(of_runs, times)
     return {name: figure for name, figure in figures.items() if figure is not None}
 

@@ -130,6 +130,31 @@ def by_sequence(rollouts: dict[str, Sequence[Rollout]]) -> dict[str, dict[str, R
     return found
 
 
+def by_data(rollouts: dict[str, Sequence[Rollout]]) -> dict[str, dict[str, Rollout]]:
+    """Turn rollouts by run into rollouts by sequence and run, those of other data apart.
+
+    Of other poses, truth or size, although of one name: from the second on a number is added to it.
+    """
+    found: dict[str, list[dict[str, Rollout]]] = {}
+    for label, of_run in rollouts.items():
+        for rollout in of_run:
+            groups = found.setdefault(rollout.name, [])
+            alike = (of for of in groups if _same_data(next(iter(of.values())), rollout))
+            if (of_runs := next(alike, None)) is None:
+                groups.append(of_runs := {})
+            of_runs[label] = rollout
+    return {
+        name if number == 1 else f"{name} ({number})": of_runs
+        for name, groups in found.items()
+        for number, of_runs in enumerate(groups, 1)
+    }
+
+
+def _same_data(a: Rollout, b: Rollout) -> bool:
+    given = [[rollout.clips.get(name) for name in INPUTS] for rollout in (a, b)]
+    return all(map(np.array_equal, *given))
+
+
 def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:
     """Write a file per sequence; those of an earlier test in the folder go."""
     written = [folder / f"rollout_seq{rollout.name}.npz" for rollout in rollouts]

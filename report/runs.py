@@ -46,6 +46,11 @@ class Record:
         """The names of the sets a run was validated on, the one that judged first."""
         return [name.removesuffix("_ssim") for name in self.log if name.endswith("_ssim")]
 
+    @property
+    def judge(self) -> str | None:
+        """The set that chooses the best checkpoint; None where none was logged."""
+        return next(iter(self.validation_sets), None)
+
 
 def read_records(paths: Sequence[Path]) -> list[Record]:
     """Return a record per run. Raises UserError.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from report.arms import BASELINES
 from report.rollouts import COPIED
 from report.runs import Record
 from report.style import (
@@ -95,7 +96,7 @@ def overview(record: Record) -> Figure | None:
         "tfr": ("teacher\nforcing ratio", 1),
         "psnr": ("PSNR (dB)", 2),
     }
-    columns = {"psnr": f"{judge_of(record)}_psnr"}
+    columns = {"psnr": f"{record.judge}_psnr"}
     rows = {n: row for n, row in rows.items() if len(record.column(columns.get(n, n))[0])}
     if not rows:
         return None
@@ -113,7 +114,7 @@ def overview(record: Record) -> Figure | None:
             for color, name_of_set in zip(itertools.cycle((GREEN, PURPLE)), record.validation_sets):
                 line = {"color": color, "label": f"PSNR on {name_of_set}"}
                 _plot_scores(axis, record, f"{name_of_set}_psnr", line)
-            _mark_baselines(axis, [record], judge_of(record))
+            _mark_baselines(axis, [record], record.judge)
         else:
             epochs, values = record.column(name)
             axis.plot(epochs, values, color=INK, **dots(epochs))
@@ -132,11 +133,6 @@ def overview_names(records: Sequence[Record]) -> dict[str, Record]:
         name = "run_" + re.sub(r"[^\w.=-]+", "_", record.label)
         names[name if name not in names else f"{name}_{len(names)}"] = record
     return names
-
-
-def judge_of(record: Record) -> str | None:
-    """Return the name of the set that chooses the best checkpoint; None where none was logged."""
-    return next(iter(record.validation_sets), None)
 
 
 def schedules(records: Sequence[Record]) -> Figure | None:
@@ -228,7 +224,7 @@ def _plot_scores(axis: Axes, record: Record, column: str, line: dict) -> None:
 
 def _mark_baselines(axis: Axes, records: Sequence[Record], name: str) -> None:
     """Mark the PSNR that no model at all has on a set."""
-    for baseline, words in (COPIED | {"nearest_pose": "nearest pose"}).items():
+    for baseline, words in BASELINES.items():
         dashes = "--" if baseline in COPIED else ":"
         column = f"{name}_{baseline}_psnr"
         for value in sorted({v for record in records for v in record.column(column)[1]}):
@@ -247,7 +243,7 @@ def _mark_baselines(axis: Axes, records: Sequence[Record], name: str) -> None:
 def _plot_kind(axis: Axes, record: Record, loss: str, kind: str, line: dict) -> bool:
     """Plot a loss of one of the `KINDS` over the epochs of a run; tell whether it was logged."""
     column, marks = KINDS[kind]
-    epochs, values = record.column(column.format(loss=loss, judge=judge_of(record)))
+    epochs, values = record.column(column.format(loss=loss, judge=record.judge))
     if len(epochs):
         marks = marks or dots(epochs)
         axis.plot(epochs, values, **line | marks, markevery=-(-len(epochs) // MARKERS))

@@ -39,29 +39,28 @@ def errors(fitted, places: torch.Tensor, well: torch.Tensor) -> torch.Tensor:
     return (fitted.places - places).norm(dim=-1)[well][:, ends]
 
 
+def assert_found(places: torch.Tensor, images: torch.Tensor, style, well_fitted: float, off: float):
+    """Fit the images: more than a part of them well, and the joints of those with small errors."""
+    assert find_style(images).width == style.width
+    fitted = fit_joints(images)
+    well = fitted.residual < 0.05
+    assert well.float().mean() > well_fitted
+    found = errors(fitted, places, well)
+    assert found.median() < off
+    assert (found < 0.5).float().mean() > 0.8
+
+
 def test_joints_are_found_from_the_demos_pose_images(whole):
     places, images = whole
     assert len(images) > 60
-    assert find_style(images).width == DEMO_STYLE.width
-    fitted = fit_joints(images)
-    well = fitted.residual < 0.05
-    assert well.float().mean() > 0.8
-    off = errors(fitted, places, well)
-    assert off.median() < 0.25
-    assert (off < 0.5).float().mean() > 0.8
+    assert_found(places, images, DEMO_STYLE, well_fitted=0.8, off=0.25)
 
 
 def test_joints_are_found_from_the_courses_thin_lines(whole):
     places, _ = whole
     images = render(places, shown_in(places), H, W, COURSE_STYLE)
     images = (255 * images).round().byte().permute(0, 2, 3, 1)
-    assert find_style(images).width == COURSE_STYLE.width
-    fitted = fit_joints(images)
-    well = fitted.residual < 0.05
-    assert well.float().mean() > 0.7
-    off = errors(fitted, places, well)
-    assert off.median() < 0.2
-    assert (off < 0.5).float().mean() > 0.8
+    assert_found(places, images, COURSE_STYLE, well_fitted=0.7, off=0.2)
 
 
 def test_the_residual_says_where_the_fit_failed(whole):

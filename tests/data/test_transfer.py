@@ -1,6 +1,6 @@
 """Somebody else's dance on a dancer of one's own: where they stand, how tall, with which limbs."""
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from demo.dance import recording, train_cuts
 from demo.motion import dance
 from player.starts import dance_starts
 from tests.support import estimators as theirs
+from tests.support.hostile import run_here
 
 TALL = {"neck": 1.10, "shoulder": 1.12, "elbow": 1.06, "wrist": 1.04}
 TALL |= dict.fromkeys(("hip", "knee", "ankle", "heel", "toe"), 1.15)
@@ -29,6 +30,7 @@ SMALL = {"neck": 0.92, "shoulder": 0.90} | dict.fromkeys(("hip", "knee", "ankle"
 THEIRS, OURS = Camera(480, 640), Camera(64, 128)
 ANKLE = HEEL_DROP + SOLE_THICKNESS  # meters above the floor, the foot being level
 LIMBS = ("neck", "elbow", "wrist", "knee", "ankle")  # trunk, arms and legs
+run = partial(run_here, script)
 
 
 def performed(seed, lengths, camera, away, frames=900):
@@ -175,16 +177,6 @@ def dancer(dance_root, tmp_path):
     places = OURS.project(np.concatenate(joints))
     table.write(root / "train" / "joints.csv", dict(enumerate(places)))
     return root
-
-
-def run(monkeypatch, capsys, *flags):
-    monkeypatch.setattr(sys, "argv", ["data.transfer", *map(str, flags)])
-    try:
-        script.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
 
 
 def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):

@@ -1,8 +1,8 @@
 """From a video and poses to a data set: what is written, and what is refused."""
 
 import json
-import sys
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,20 +20,11 @@ from data.video.window import choose_window
 from data.windows import split_into_recordings
 from tests.support import estimators as theirs
 from tests.support.films import middle_of_square, pictures, somebody, turn, write_film
+from tests.support.hostile import run_here
 
 W, H = 160, 120
 HIP = JOINT["mid_hip"]
-
-
-def run(monkeypatch, capsys, *flags):
-    """Run the command in this process; return exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["data.video", *map(str, flags)])
-    try:
-        script.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    return code, *capsys.readouterr()
+run = partial(run_here, script)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """What the tests of the report share: two runs, and the Reporter called here."""
 
-import sys
+from functools import partial
 
 import pytest
 
 import Reporter
+from tests.support.hostile import run_here
 from tests.support.reporting import make_results, make_run, rollout
 
 
@@ -21,16 +22,4 @@ def two(tmp_path):
 @pytest.fixture
 def report(monkeypatch, capsys):
     """Run Reporter.py in this process; returns (code, output, errors)."""
-
-    def call(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["Reporter.py", *map(str, words)])
-        try:
-            Reporter.main()
-            code = 0
-        except SystemExit as stopped:
-            code = stopped.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return call
+    return partial(run_here, Reporter, monkeypatch, capsys)

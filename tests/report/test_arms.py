@@ -68,6 +68,18 @@ def test_runs_of_one_seed_are_not_lost(tmp_path):
     assert list(arm.runs) == ["1", "1 (b)"]
 
 
+def test_seeds_of_an_arm_are_those_that_are_known(found, tmp_path):
+    assert [arm.seeds for arm in found] == 4 * [{"1", "2"}]
+    for name, settings, seeds in (
+        ("of no seed", [{}, {}], [set()]),
+        ("of one seed", [{"seed": 1}, {"seed": 1}], [{"1"}]),
+        ("unrelated", [{"seed": 1, "lr": 1.0}, {"seed": 2, "lr": 2.0}], [{"1"}, {"2"}]),
+        ("of a seed and of none", [{"seed": 1}, {}], [{"1"}]),
+    ):
+        runs = [make_run(tmp_path / name / str(k), **own) for k, own in enumerate(settings)]
+        assert [arm.seeds for arm in arms.arms_of(read_records(runs))] == seeds, name
+
+
 def test_the_table_has_the_last_epoch_beside_the_best_and_the_baselines(found):
     scores, differences, _ = arms.arms_table(found).split("### val: differences by seed")
     cells = [cell.strip() for cell in scores.splitlines()[4].split("|")[1:-1]]
@@ -110,6 +122,16 @@ def test_psnr_by_frame_is_that_of_the_set_that_judges(tmp_path):
     found = arms.arms_of(read_records(paths))
     titles = [axis.get_title(loc="left") for axis in arm_figures(found)["arms_frames"].axes]
     assert titles == ["sequence val0"]
+
+
+def test_a_sequence_of_two_lengths_is_shown_in_that_of_the_first_run(found):
+    """As of runs on two data sets, which may number their sequences alike."""
+    _, second = found[0].runs.values()
+    second.rollouts[:] = [rollout("0", 2, frames=30)]
+    figure = arm_figures(found)["arms_frames"]
+    first = found[0].runs["1"].rollouts[0].scores["psnr"]["prediction"]
+    shown = figure.axes[0].lines[0].get_ydata()
+    assert np.allclose(shown, smoothed(first), equal_nan=True)
 
 
 def test_losses_of_training_and_validation_side_by_side(found):

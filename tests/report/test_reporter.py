@@ -1,6 +1,7 @@
 """Reporter.py: what it writes, and what it refuses."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,37 @@ def test_the_reporter_writes_figures_table_and_page(two, report, tmp_path):
         {"run": "one", "lr": "0.001", "kl_anneal_type": "Cyclical"},
         {"run": "other", "lr": "0.25", "kl_anneal_type": "None"},
     ]
+
+
+def test_reports_of_runs_over_seeds_have_their_table(report, tmp_path):
+    for seed in (1, 2):
+        run = make_run(tmp_path / f"runs/{seed}", seed=seed)
+        make_results(run / "test", rollout("0", seed))
+    assert report(tmp_path / "runs", "--out", tmp_path / "out")[0] == 0
+    assert "| all runs | 1, 2 | 25.00 | 0.00 |" in (tmp_path / "out/arms.md").read_text()
+
+
+def test_runs_that_do_not_differ_in_their_seed_alone_have_no_table_of_arms(report, tmp_path):
+    for k, own in enumerate(({"seed": 1}, {"seed": 1}, {}, {"seed": 2, "lr": 0.25})):
+        make_run(tmp_path / f"runs/{k}", **own)
+    code, out, _ = report(tmp_path / "runs", "--out", tmp_path / "out")
+    assert code == 0
+    assert "differences" not in out
+    assert "| seeds |" not in out
+    assert not list((tmp_path / "out").glob("arms*"))
+
+
+def test_sequences_of_one_name_and_other_data_stand_apart(report, tmp_path):
+    """As those of a sweep over frame sizes or holdouts."""
+    for seed, (frames, height) in enumerate(((40, 8), (30, 8), (40, 12), (40, 8))):
+        run = make_run(tmp_path / f"runs/{seed}", seed=seed)
+        make_results(run / "test", rollout("0", seed, frames=frames, height=height))
+    code, _, err = report(tmp_path / "runs", "--out", tmp_path / "out")
+    assert code == 0, err
+    strips = {path.stem for path in (tmp_path / "out").glob("strip_*.png")}
+    assert strips == {"strip_0", "strip_0 (2)", "strip_0 (3)"}
+    page = (tmp_path / "out/report.html").read_text()
+    assert re.findall(r'"name": "(0[^"]*)"', page) == ["0", "0 (2)", "0 (3)"]
 
 
 LOG = "epoch,loss\n0,1.0\n1,0.5\n"

@@ -102,6 +102,19 @@ def _hang(*_) -> None:
     raise Hang
 
 
+def run_here(script: ModuleType, monkeypatch, capsys, *flags) -> tuple[int, str, str]:
+    """Run the `main` of a script here; return exit code, output and errors, never a traceback."""
+    monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, flags)])
+    code = 0
+    try:
+        script.main()
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return code, said.out, said.err
+
+
 # ----------------------------------------------------------------- who writes where
 
 _allowed: list[Path] | None = None  # None: nobody watches

@@ -55,10 +55,12 @@ def make_run(folder: Path, scale: float = 1.0, validated: bool = False, **settin
     return folder
 
 
-def rollout(name: str, run_seed: int, frames: int = 40, data_seed: int = 0) -> Rollout:
+def rollout(
+    name: str, run_seed: int, frames: int = 40, data_seed: int = 0, height: int = 8
+) -> Rollout:
     """A pose and a truth by `data_seed`, and a prediction by `run_seed` with scores."""
     data, own = np.random.default_rng(data_seed), np.random.default_rng([7, run_seed])
-    pose, truth = data.integers(0, 256, (2, frames, 8, 16, 3)).astype(np.uint8)
+    pose, truth = data.integers(0, 256, (2, frames, height, 16, 3)).astype(np.uint8)
     predicted = np.clip(truth + own.integers(-20, 21, truth.shape), 0, 255).astype(np.uint8)
     predicted[0] = truth[0]
     psnr, ssim = own.uniform(20, 30, frames), own.uniform(0.5, 1, frames)
