@@ -88,16 +88,6 @@ class ReposedWarp:
     warp: Warp
     changes: tuple[Changed, ...]
 
-    @property
-    def flipped(self) -> Tensor:
-        """Which windows are flipped, (B,) bool."""
-        return self.warp.flipped
-
-    @property
-    def sources(self) -> Tensor:
-        """Where the pixels of the warp come from."""
-        return self.warp.sources
-
     def frames(self, frames: Tensor) -> Tensor:
         """Change and warp the foreground: (B, t, C, H, W) → the same."""
         if self.changes:

@@ -74,10 +74,6 @@ class Turn:
         """Return that of the first frames of each window."""
         return Turn(self.places[:, :steps], self.weights[:, :steps], self.grid[:, :steps])
 
-    def to(self, device: torch.device) -> "Turn":
-        """Return the turn on a device."""
-        return Turn(self.places.to(device), self.weights.to(device), self.grid.to(device))
-
     def frames(self, frames: Tensor, background: Tensor, _: Tensor | None = None) -> Tensor:
         """Turn the limbs of the foreground: (n, T, C, H, W) → the same."""
         C = frames.shape[2]
