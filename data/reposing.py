@@ -16,7 +16,7 @@ from core import distributed
 from core.randomness import Stream, numpy_generator
 from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
 from data.placement import gather_windows
-from data.pose.rendering import ENDS, render
+from data.pose.rendering import ends_inside, joints_shown, render
 from data.pose.skeleton import JOINT
 from data.pose_colors import ALL_LIMBS
 from data.skeletons import FittedPoses
@@ -183,7 +183,7 @@ class Reposing:
         H, W = self.background.shape[-2:]
         places = self._places(index)  # (n, T, J, 2)
         moved = zoom.places(places, (H, W))
-        shown = self._shown(index) & self._ends_inside(moved)
+        shown = self._shown(index) & ends_inside(moved, H, W)
         shown &= self._kept_without_head(moved, chances)
         device = batch.frames.device
         zoom = zoom.to(device)
@@ -208,7 +208,7 @@ class Reposing:
         growth = GROWTH * np.sqrt(12) * (chances[:, 1] - 0.5)
         scales = np.exp(growth[:, None] * (np.arange(T) - (T - 1))) * scale[:, None]
         places = self._places(index)[:, -1].numpy()  # (n, J, 2)
-        seen = self._joints_shown(index)[:, -1].numpy()
+        seen = joints_shown(self.skeletons.shown[index[-1]]).numpy()
         x = np.where(seen, places[..., 0], np.nan)
         center = np.nanmean(x, axis=1) / W
         level = self.level + HEIGHT_JITTER * (2 * chances[:, 2] - 1)
@@ -238,7 +238,7 @@ class Reposing:
         angles = torch.from_numpy(angles.astype(np.float32)).to(device)
         turn = Turn.of(angles, self._places(index).to(device), (H, W))
         places = turn.places.cpu()
-        self._render(poses, rows, places, self._shown(index) & self._ends_inside(places))
+        self._render(poses, rows, places, self._shown(index) & ends_inside(places, H, W))
         return turn, turn.frames(batch.frames[rows.to(device)], self.background)
 
     def _render(self, poses: Tensor, rows: Tensor, places: Tensor, shown: Tensor) -> None:
@@ -293,17 +293,3 @@ class Reposing:
     def _shown(self, index: Tensor) -> Tensor:
         """Limbs of windows (T, n) as (n, T, L) bool."""
         return self.skeletons.shown[index].transpose(0, 1)
-
-    def _joints_shown(self, index: Tensor) -> Tensor:
-        """Joints at which a limb ends, (n, T, J) bool."""
-        shown = self._shown(index)
-        joints = torch.zeros(*shown.shape[:2], len(JOINT), dtype=torch.bool)
-        for limb, ends in enumerate(ENDS.tolist()):
-            joints[..., ends] |= shown[..., limb, None]
-        return joints
-
-    def _ends_inside(self, places: Tensor) -> Tensor:
-        """Limbs both of whose joints are in the picture: (…, J, 2) → (…, L) bool."""
-        H, W = self.background.shape[-2:]
-        inside = ((places >= 0) & (places < places.new_tensor([W, H]))).all(-1)
-        return inside[..., ENDS].all(-1)

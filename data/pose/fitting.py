@@ -18,6 +18,7 @@ from data.pose.rendering import (
     COURSE_STYLE,
     DEMO_STYLE,
     ENDS,
+    JOINT_LIMBS,
     LineStyle,
     coverage,
     pixel_centers,
@@ -43,11 +44,6 @@ STYLE_IMAGES = 120  # the style is found from
 SWEEPS, POOR = 4, 0.02  # fits with a residual above it are begun again from their neighbors'
 FAINT = 0.35  # of a line's ink: a limb that explains less is not there
 DISTANT = 1e6
-
-JOINT_LIMBS = torch.zeros(len(JOINTS), len(ALL_LIMBS))  # 1 where a limb ends in a joint
-JOINT_LIMBS[ENDS[:, 0], torch.arange(len(ALL_LIMBS))] = 1
-JOINT_LIMBS[ENDS[:, 1], torch.arange(len(ALL_LIMBS))] = 1
-
 
 USUAL = {
     **{"mid_hip": 1.0, "shoulder": 0.42, "elbow": 0.6, "wrist": 0.52, "hand": 0.3, "hip": 0.22},

@@ -14,6 +14,9 @@ from data.pose_colors import ALL_LIMBS, COURSE_COLORS
 
 ENDS = torch.tensor([[JOINT[start], JOINT[end]] for start, end, _ in ALL_LIMBS])  # (L, 2)
 
+JOINT_LIMBS = torch.zeros(len(JOINT), len(ALL_LIMBS))  # 1 where a limb ends in a joint
+JOINT_LIMBS[ENDS.T, torch.arange(len(ALL_LIMBS))] = 1
+
 
 class LineStyle(NamedTuple):
     """How lines look: their width as a share of the picture's height, blur in pixels, colors.
@@ -43,6 +46,17 @@ def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineSt
     for limb in range(len(ENDS)):  # later ones lie over earlier ones
         images.lerp_(colors[limb].expand_as(images), ink[:, limb, None])
     return images.clamp_(min=0).unflatten(-1, (height, width))
+
+
+def ends_inside(places: Tensor, height: int, width: int) -> Tensor:
+    """Tell which limbs have both joints in the picture: (…, J, 2) → (…, L) bool."""
+    inside = ((places >= 0) & (places < places.new_tensor([width, height]))).all(-1)
+    return inside[..., ENDS].all(-1)
+
+
+def joints_shown(shown: Tensor) -> Tensor:
+    """Tell at which joints a limb ends that is shown: (…, L) → (…, J) bool."""
+    return shown.float() @ JOINT_LIMBS.T > 0
 
 
 def pixel_centers(H: int, W: int, device: torch.device) -> Tensor:
