@@ -60,9 +60,8 @@ class Augmentation:
         changes = ()
         if self.reposing:
             known = torch.from_numpy(index)
-            batch, changes = self.reposing.apply(batch, known, margins, epoch, number)
-            for changed in changes:
-                margins[:, changed.rows.cpu().numpy()] = 0  # stay where they were put
+            batch, changes, changed = self.reposing.apply(batch, known, margins, epoch, number)
+            margins[:, changed] = 0  # stay where they were put
         moves = (send(torch.from_numpy(x), device) for x in self._sample(margins, epoch, number))
         warp = Warp.of(self.background, *moves)
         flip = warp.flipped[:, None, None, None, None]

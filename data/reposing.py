@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core import distributed
 from core.randomness import Stream, numpy_generator
+from core.transfer import send
 from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
 from data.placement import gather_windows
 from data.pose.rendering import ends_inside, joints_shown, render
@@ -146,8 +147,8 @@ class Reposing:
 
     def apply(
         self, batch: Batch, index: Tensor, margins: np.ndarray, epoch: int, number: int
-    ) -> tuple[Batch, tuple[Changed, ...]]:
-        """Return the batch with some windows changed, and what was.
+    ) -> tuple[Batch, tuple[Changed, ...], np.ndarray]:
+        """Return the batch with some windows scaled or turned, how, and which these are, (B,) bool.
 
         index: the frames of the windows, (T, B), on the host. margins (4, B): free pixels left of,
         above, right of and below the person in any frame.
@@ -167,19 +168,19 @@ class Reposing:
         for chosen, change in ((zoomed, self._zoom), (turned, self._turn)):
             if not chosen.any():
                 continue
-            rows = torch.from_numpy(np.flatnonzero(chosen))
-            some = index[:, rows]  # (T, n)
+            some = index[:, chosen]  # (T, n)
+            rows = send(torch.from_numpy(np.flatnonzero(chosen)), frames.device)
             made, after = change(batch, rows, some, margins[:, chosen], chances[chosen], poses)
-            on = rows.to(frames.device)
-            frames[on] = after
+            frames[rows] = after
             sharper = after if change == self._zoom and self.larger is not None else None
-            changes.append(Changed(on, made, self.background, batch.frames[on], sharper))
-        return batch._replace(frames=frames, conditions=poses), tuple(changes)
+            changes.append(Changed(rows, made, self.background, batch.frames[rows], sharper))
+        return batch._replace(frames=frames, conditions=poses), tuple(changes), zoomed | turned
 
     # ----------------------------------------------------------------------- zoom
 
     def _zoom(self, batch, rows, index, margins, chances, poses) -> tuple[Zoom, Tensor]:
         zoom = self._sample_zoom(index, margins, chances)
+        near = (zoom.scale > 1).all(1)
         H, W = self.background.shape[-2:]
         places = self._places(index)  # (n, T, J, 2)
         moved = zoom.places(places, (H, W))
@@ -188,13 +189,14 @@ class Reposing:
         device = batch.frames.device
         zoom = zoom.to(device)
         self._render(poses, rows, moved, shown)
-        frames = batch.frames[rows.to(device)]
+        frames = batch.frames[rows]
         after = zoom.frames(frames, self.background, self.background)
-        if self.larger is not None and (near := (zoom.scale > 1).all(1).cpu()).any():
-            where = index[:, near].to(self.larger.device)
+        if self.larger is not None and near.any():
+            where = send(index[:, near], self.larger.device)
             large = gather_windows(self.larger, where, device)
-            some = Zoom(*(value[near.to(device)] for value in zoom))
-            after[near.to(device)] = some.frames(large, self.background, self.larger_background)
+            at = send(near.nonzero()[:, 0], device)
+            some = Zoom(*(value[at] for value in zoom))
+            after[at] = some.frames(large, self.background, self.larger_background)
         return zoom, after
 
     def _sample_zoom(self, index: Tensor, margins: np.ndarray, chances: np.ndarray) -> Zoom:
@@ -235,11 +237,11 @@ class Reposing:
         angles = np.radians(ANGLES) * signed
         device = batch.frames.device
         H, W = self.background.shape[-2:]
-        angles = torch.from_numpy(angles.astype(np.float32)).to(device)
-        turn = Turn.of(angles, self._places(index).to(device), (H, W))
-        places = turn.places.cpu()
-        self._render(poses, rows, places, self._shown(index) & ends_inside(places, H, W))
-        return turn, turn.frames(batch.frames[rows.to(device)], self.background)
+        angles = send(torch.from_numpy(angles.astype(np.float32)), device)
+        turn = Turn.of(angles, send(self._places(index), device), (H, W))
+        shown = send(self._shown(index), device) & ends_inside(turn.places, H, W)
+        self._render(poses, rows, turn.places, shown)
+        return turn, turn.frames(batch.frames[rows], self.background)
 
     def _render(self, poses: Tensor, rows: Tensor, places: Tensor, shown: Tensor) -> None:
         """Render joints (n, T, J, 2) into the windows `rows` of pose images, in place.
@@ -247,10 +249,9 @@ class Reposing:
         The pose of a window's first frame is left blank: nothing is predicted from it.
         """
         H, W = self.background.shape[-2:]
-        device = poses.device
-        flat = places[:, 1:].flatten(0, 1).to(device), shown[:, 1:].flatten(0, 1).to(device)
+        flat = (send(values[:, 1:].flatten(0, 1), poses.device) for values in (places, shown))
         rendered = render(*flat, H, W, self.style).unflatten(0, (len(rows), -1))
-        poses[rows.to(device)] = torch.cat([torch.ones_like(rendered[:, :1]), rendered], dim=1)
+        poses[rows] = torch.cat([torch.ones_like(rendered[:, :1]), rendered], dim=1)
 
     # -------------------------------------------------------------------- dropout
 
@@ -262,8 +263,8 @@ class Reposing:
         steps, columns = (at >= 0).nonzero(as_tuple=True)
         rows = torch.from_numpy(some)[columns]
         device = poses.device
-        images = self.lost.images[at[steps, columns]].to(device).permute(0, 3, 1, 2)
-        poses[rows.to(device), steps.to(device)] = images / 255
+        images = send(self.lost.images[at[steps, columns]], device).permute(0, 3, 1, 2)
+        poses[send(rows, device), send(steps, device)] = images / 255
 
     def _lost_in(self, epoch: int) -> "Lost":
         """Erase limbs from the pose images that lose some in this epoch."""

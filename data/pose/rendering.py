@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from core.transfer import send
 from data.pose.skeleton import JOINT
 from data.pose_colors import ALL_LIMBS, COURSE_COLORS
 
@@ -39,10 +40,11 @@ COURSE_STYLE = LineStyle(
 def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineStyle) -> Tensor:
     """Render joints (N, J, 2) as pose images (N, 3, H, W) in [0, 1], the limbs `shown` (N, L)."""
     grid = pixel_centers(height, width, places.device).flatten(0, 1)
+    ends = places[:, send(ENDS, places.device)]
     line = style.width * height
-    ink = coverage(grid, places[:, ENDS][:, :, None], line, style.blur) * shown[..., None]
+    ink = coverage(grid, ends[:, :, None], line, style.blur) * shown[..., None]
     images = places.new_ones(len(places), 3, height * width)
-    colors = style.colors.to(places.device)[:, None, :, None]
+    colors = send(style.colors, places.device)[:, None, :, None]
     for limb in range(len(ENDS)):  # later ones lie over earlier ones
         images.lerp_(colors[limb].expand_as(images), ink[:, limb, None])
     return images.clamp_(min=0).unflatten(-1, (height, width))
@@ -50,8 +52,9 @@ def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineSt
 
 def ends_inside(places: Tensor, height: int, width: int) -> Tensor:
     """Tell which limbs have both joints in the picture: (…, J, 2) → (…, L) bool."""
-    inside = ((places >= 0) & (places < places.new_tensor([width, height]))).all(-1)
-    return inside[..., ENDS].all(-1)
+    x, y = places.unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return inside[..., send(ENDS, places.device)].all(-1)
 
 
 def joints_shown(shown: Tensor) -> Tensor:
