@@ -11,7 +11,7 @@ from data.pose.camera import CAMERA, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
 from demo.dataset import Refusal, check_counts, in_processes, make_as_asked, make_whole, parser_of
-from demo.figure import draw_person
+from demo.figure import render_frame
 from demo.motion import dance
 from settings.flag_types import picture_size
 
@@ -121,8 +121,7 @@ def render_all(jobs, num_workers, progress):
 def _render_chunk(jobs):
     """Render and save some frames; returns how many."""
     for joints, camera, lost, image_file, pose_file in jobs:
-        pixels = np.rint(draw_person(joints, camera)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(image_file, compress_level=1)
+        Image.fromarray(render_frame(joints, camera)).save(image_file, compress_level=1)
         draw_pose(joints, camera, lost).save(pose_file, compress_level=1)
     return len(jobs)
 

@@ -14,7 +14,7 @@ from data.pose.skeleton import joints_of, lowest
 from demo.clothes import Outfit
 from demo.dataset import check_counts, in_processes, make_as_asked, make_whole, parser_of
 from demo.estimator import estimated
-from demo.figure import Look, draw_person
+from demo.figure import Look, render_frame
 from demo.motion import dance
 from demo.rooms import LOFT
 from settings.flag_types import picture_size
@@ -113,10 +113,7 @@ def _write_mp4(path, joints, camera, num_workers, bar):
 
 def _rendered(jobs):
     """Pictures (H, W, 3) uint8 of some frames."""
-    return [
-        np.rint(draw_person(joints, camera, LOOK)).clip(0, 255).astype(np.uint8)
-        for joints, camera in jobs
-    ]
+    return [render_frame(joints, camera, LOOK) for joints, camera in jobs]
 
 
 def _parser():
