@@ -93,6 +93,11 @@ class Estimates:
     frames: dict[int, list[Person]]
     length: int | None = None  # frames that were looked at; None: those without people are lacking
 
+    @property
+    def known_length(self) -> int:
+        """The frames that were looked at, or else those up to the last with people."""
+        return self.length or max(self.frames) + 1
+
     def scaled(self, width: float, height: float) -> "Estimates":
         """Return the same with places multiplied."""
         factor = np.array([width, height])
