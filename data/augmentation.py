@@ -11,7 +11,7 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
-from data.pose_colors import swap_sides
+from data.pose.sides import swap_sides
 from data.reposing import ReposedWarp, Reposing
 from data.store.shards import Shards, spread
 from data.types import Batch

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from core.randomness import Stream, numpy_generator
+from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import ENDS, coverage, pixel_centers
 from data.pose.skeleton import HEAD_JOINTS
-from data.pose_colors import ALL_LIMBS
 from data.windows import Recording
 
 SHORTEST, LONGEST = 6, 60  # frames in which limbs are lost

@@ -17,9 +17,9 @@ from core.randomness import Stream, numpy_generator
 from core.transfer import send
 from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
 from data.placement import gather_windows
+from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import ends_inside, joints_shown, render
 from data.pose.skeleton import JOINT
-from data.pose_colors import ALL_LIMBS
 from data.skeletons import FittedPoses
 from data.skinning import CHAINS, Turn
 from data.store.shards import Shards

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import (
     COURSE_STYLE,
     DEMO_STYLE,
@@ -25,7 +26,6 @@ from data.pose.rendering import (
     step,
 )
 from data.pose.skeleton import JOINTS, SIDES
-from data.pose_colors import ALL_LIMBS
 
 INK = 0.03  # of 1: what is darker than white by less is white
 MOST_PIXELS = 320  # of an image of 32×64; more than the limbs of one person take

@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.pose.camera import CAMERA, EYE_HEIGHT, HEIGHT
+from data.pose.colors import ALL_LIMBS, FACE_LIMBS, LIMBS, NOSE_LIMB
 from data.pose.skeleton import JOINT, SIDES
-from data.pose_colors import ALL_LIMBS, FACE_LIMBS, LIMBS, NOSE_LIMB
 
 SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3 / HEIGHT  # of the picture's height

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from core.transfer import send
+from data.pose.colors import ALL_LIMBS, COURSE_COLORS
 from data.pose.skeleton import JOINT
-from data.pose_colors import ALL_LIMBS, COURSE_COLORS
 
 ENDS = torch.tensor([[JOINT[start], JOINT[end]] for start, end, _ in ALL_LIMBS])  # (L, 2)
 

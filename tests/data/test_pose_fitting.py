@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from data.pose.camera import HEIGHT, WIDTH, project
+from data.pose.colors import LIMBS
 from data.pose.fitting import find_style, fit_joints
 from data.pose.picture import draw_pose
 from data.pose.rendering import COURSE_STYLE, DEMO_STYLE, ENDS, render
 from data.pose.skeleton import JOINTS, joints_of
-from data.pose_colors import LIMBS
 from demo.motion import dance
 
 H, W = 32, 64
