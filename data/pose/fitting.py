@@ -1,9 +1,9 @@
 """Joints from pose images: a skeleton fitted to its thin colored lines, many images at once.
 
-1. Every inked pixel is shared out among the limbs of its color; a joint lies where the ink of its
-   limbs meets, the end of a limb as far behind its middle as the joint before.
-2. A few rounds of least squares pull each limb onto its ink (iterative closest points).
-3. Gradient descent on the difference between the pixels and rendered lines.
+1. Every inked pixel is shared out among the limbs of its color; a joint may lie where the ink of
+   its limbs meets.
+2. Of these places, those are chosen whose limbs lie on their ink, by dynamic programming.
+3. Damped Gauss-Newton on the difference between the pixels and rendered lines.
 
 Dimensions: N images, P pixels with ink or beside it, J joints, L limbs, K limbs near a pixel.
 """
@@ -325,7 +325,7 @@ def _ink(points: Tensor, ends: Tensor, line: float, blur: float) -> tuple[Tensor
 
 
 def _bump(distance: Tensor, blur: float) -> Tensor:
-    """The derivative of `_step`."""
+    """The derivative of `step`."""
     return torch.exp(-0.5 * (distance / blur) ** 2) * (0.3989 / blur)
 
 

@@ -1,4 +1,8 @@
-"""Pose images: thin colored limbs on white, as OpenPose renders them."""
+"""Pose images: thin colored limbs on white, as OpenPose renders them.
+
+One at a time and without torch: what the demo and the imports write into data sets, and the player
+shows. For many at once, in the style of lines that a data set has: `data/pose/rendering.py`.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw

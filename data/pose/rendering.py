@@ -1,4 +1,7 @@
-"""Pose images from joints in the picture: thin lines on white, many images at once.
+"""Pose images from joints in the picture: thin lines on white, many images at once on a device.
+
+In the style that a data set's lines have, by a formula that is smooth in the joints: so poses can
+be rendered anew in training, and skeletons fitted. `data/pose/picture.py` writes data sets.
 
 Places are in pixels, (0, 0) the upper left corner of the upper left pixel, x before y. Dimensions:
 N images, J joints (`data.pose.skeleton.JOINTS`), L limbs (`ALL_LIMBS`), H×W picture.
