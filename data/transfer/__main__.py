@@ -15,7 +15,7 @@ import numpy as np
 from core.errors import UserError, exit_on_user_error
 from core.files import check_new, whole_folder
 from data.estimates import table
-from data.estimates.fitting import counted_from_0, in_picture
+from data.estimates.alignment import counted_from_0, in_picture
 from data.estimates.flags import add_pose_flags
 from data.estimates.following import follow_person, mended
 from data.estimates.reading import read_poses
