@@ -16,12 +16,12 @@ from torch import Tensor
 
 from benchmarks import dance_models as models
 from core.errors import exit_on_user_error
+from data.augmentation.reposing import DOUBTFUL, SCALES
+from data.augmentation.skeletons import fitted_poses
+from data.augmentation.zoom import Zoom
 from data.pose.rendering import ENDS, ends_inside, render
-from data.reposing import DOUBTFUL, SCALES
-from data.skeletons import fitted_poses
 from data.types import Clip, to_float
 from data.warp import median_background
-from data.zoom import Zoom
 
 PERIOD = 180  # frames
 PERSON = 40 / 255  # difference from the background

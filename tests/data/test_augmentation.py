@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import Augmentation
+from data.augmentation.augmentation import Augmentation
 from data.pose.colors import LIMBS
 from data.pose.picture import draw_pose
 from data.pose.sides import swap_sides

@@ -1,8 +1,8 @@
 """Which windows show a person nearer, farther or with limbs turned, and which poses lose limbs.
 
 All are functions of (seed, epoch, batch). What is changed here is flipped, shifted and sheared
-afterwards (`data/augmentation.py`) as if it had been filmed. Dimensions: B windows, n of them
-changed, T frames, J joints, L limbs, H×W picture.
+afterwards (`augmentation.py`) as if it had been filmed. Dimensions: B windows, n of them changed,
+T frames, J joints, L limbs, H×W picture.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
-from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
+from data.augmentation.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
+from data.augmentation.skeletons import FittedPoses
+from data.augmentation.skinning import CHAINS, Turn
+from data.augmentation.zoom import Zoom
 from data.placement import gather_windows
 from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import ends_inside, joints_shown, render
 from data.pose.skeleton import JOINT
-from data.skeletons import FittedPoses
-from data.skinning import CHAINS, Turn
 from data.store.shards import Shards
 from data.types import Batch
 from data.warp import Warp
 from data.windows import Recording
-from data.zoom import Zoom
 
 SCALES = (0.6, 2.5)  # of a person
 GROWTH = 0.015  # standard deviation of the log of what a person grows or shrinks by in a frame

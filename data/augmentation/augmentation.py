@@ -11,8 +11,8 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
+from data.augmentation.reposing import ReposedWarp, Reposing
 from data.pose.sides import swap_sides
-from data.reposing import ReposedWarp, Reposing
 from data.store.shards import Shards, spread
 from data.types import Batch
 from data.warp import Warp, median_background
