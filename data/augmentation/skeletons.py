@@ -16,7 +16,7 @@ from data.store.cache import default_cache_dir
 from data.store.picture_files import Pictures
 from data.store.shards import digest
 
-VERSION = 1  # raise it when the fit changes, so that older files are not taken
+VERSION = 2  # raise it when the fit changes, so that older files are not taken
 
 
 class FittedPoses(NamedTuple):

@@ -11,6 +11,7 @@ Dimensions: N images, P pixels with ink or beside it, J joints, L limbs, C place
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from data.pose.colors import ALL_LIMBS
 from data.pose.refinement import Pixels, Skeletons, refine
@@ -26,6 +27,7 @@ from data.pose.rendering import (
 from data.pose.skeleton import SIDES
 
 INK = 0.03  # of 1: what is darker than white by less is white
+MOST_ROWS = 64  # of an image; in a larger one a limb has more pixels than a fit looks at
 MOST_PIXELS = 320  # of an image of 32×64; more than the limbs of one person take
 TOGETHER = 512  # images at a time
 COLOR_SHARPNESS = 250.0  # how sharply colors tell limbs apart
@@ -56,9 +58,14 @@ def fit_joints(images: Tensor | np.ndarray, style: LineStyle | None = None) -> S
     """Fit a skeleton to each of N pose images (N, H, W, 3) uint8 on white.
 
     style: by default that of `find_style`. Where the residual is large, the fits of the images
-    before and after are tried as a beginning.
+    before and after are tried as a beginning. Large images are fitted in a smaller size.
     """
     images = torch.as_tensor(images)
+    H, W = images.shape[1:3]
+    if H > MOST_ROWS:
+        size = MOST_ROWS, round(W * MOST_ROWS / H)
+        found = fit_joints(_resized(images, *size), style)
+        return found._replace(places=found.places * torch.tensor([W / size[1], H / size[0]]))
     style = style or find_style(images)
     ink = (images.amin(-1) < 255 * (1 - INK)).flatten(1).sum(1)
     order = ink.argsort()  # images with as many pixels together
@@ -108,6 +115,13 @@ def _recolored(style: LineStyle, images: Tensor, found: Skeletons) -> LineStyle:
     right = A.T @ dark + trust * (1 - style.colors)
     colors = 1 - torch.linalg.solve(normal + trust * torch.eye(len(normal)), right)
     return style._replace(colors=colors.clamp(-0.6, 0.98))
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Return images (N, H, W, 3) uint8 in a smaller size, by averages."""
+    parts = images.permute(0, 3, 1, 2).split(TOGETHER)
+    smaller = [interpolate(part.float(), (height, width), mode="area") for part in parts]
+    return torch.cat([part.round().byte() for part in smaller]).permute(0, 2, 3, 1)
 
 
 def _refit(images: Tensor, places: Tensor, shown: Tensor, style: LineStyle) -> Skeletons:
