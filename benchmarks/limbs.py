@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from data.pose_colors import LEGS, RIGHT_ARM, hues
+from data.pose.sides import LEGS, RIGHT_ARM, hues
 
 KINDS = ("all but the hips", "all but one side", "all")
 FAINT = 12 / 255  # difference from white, of 1, below which a pixel belongs to no limb
-THIGHS = ((-14.0, 14.0), (147.0, 174.0))  # hues in degrees, left and right (`pose_colors`)
+THIGHS = ((-14.0, 14.0), (147.0, 174.0))  # hues in degrees, left and right (`data.pose.sides`)
 HIP_REACH = 2  # pixels around the thighs in which the hips lie
 TRUNK = (225.0, 270.0)  # hues of trunk and hips
 

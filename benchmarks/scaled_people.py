@@ -16,12 +16,12 @@ from torch import Tensor
 
 from benchmarks import dance_models as models
 from core.errors import exit_on_user_error
-from data.pose.rendering import ENDS, render
-from data.reposing import DOUBTFUL, SCALES
-from data.skeletons import fitted_poses
+from data.augmentation.reposing import DOUBTFUL, SCALES
+from data.augmentation.skeletons import fitted_poses
+from data.augmentation.zoom import Zoom
+from data.pose.rendering import ENDS, ends_inside, render
 from data.types import Clip, to_float
 from data.warp import median_background
-from data.zoom import Zoom
 
 PERIOD = 180  # frames
 PERSON = 40 / 255  # difference from the background
@@ -58,8 +58,7 @@ def scaled_holdout(model: models.DanceModel) -> Scaled:
     zoom = Zoom(torch.from_numpy(scale).float()[:, None], center, center)
     pictures = zoom.frames(frames[:, None], background, background)[:, 0]
     moved = zoom.places(places[:, None], (H, W))[:, 0]
-    inside = ((moved >= 0) & (moved < moved.new_tensor([W, H]))).all(-1)
-    poses = render(moved, shown & inside[:, ENDS].all(-1), H, W, style)
+    poses = render(moved, shown & ends_inside(moved, H, W), H, W, style)
     pictures, poses = ((255 * x).round().byte() for x in (pictures, poses))
     asis = torch.from_numpy(np.abs(scale - 1) < 0.02)
     poses[asis] = clip.conditions[asis]

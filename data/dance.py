@@ -14,7 +14,9 @@ import torch
 from core import distributed
 from core.errors import UserError
 from core.transfer import send
-from data.augmentation import Augmentation
+from data.augmentation.augmentation import Augmentation
+from data.augmentation.reposing import Rates, Reposing
+from data.augmentation.skeletons import fitted_poses
 from data.dance_files import Split, check_root, list_split, read_cuts
 from data.placement import (
     as_frames,
@@ -25,8 +27,6 @@ from data.placement import (
     larger_by,
     place,
 )
-from data.reposing import Rates, Reposing
-from data.skeletons import fitted_poses
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
 from data.store.remote import RemotePath, as_path

@@ -1,1 +1,1 @@
-"""A made-up dance data set in the lab's layout, for machines without the lab's own data."""
+"""Synthetic data in the labs' layouts, for machines without the labs' own, and films."""

@@ -8,11 +8,8 @@ Pose images are as an estimator gives them: a limb that reaches out of the pictu
 in one more sequence of close-ups half of the frames, in stretches, have few limbs at all.
 """
 
-import argparse
 import csv
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +17,7 @@ from data.pose.camera import CAMERA, HEIGHT, WIDTH, project
 from data.pose.moves import COLUMN, GESTURES
 from data.pose.skeleton import JOINTS, SIDES, joints_of
 from demo.dance import give_first_frames, jobs_of, render_all, train_cuts
-from demo.dataset import check_counts, make_as_asked, make_whole
+from demo.dataset import check_counts, make_as_asked, make_whole, parser_of
 from demo.motion import Repertoire, dance_of
 
 VERSION = 1  # of the pictures: raise it when the same arguments make another set
@@ -169,13 +166,9 @@ def _jobs(joints, image_folder, pose_folder, lost=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m demo.categories", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other motions")
+    parser = parser_of("demo.categories", __doc__)
     parser.add_argument("--train_frames", type=int, default=2000, help="frames to train on")
     parser.add_argument("--sequence_length", type=int, default=400, help="frames of val and test")
-    workers = min(16, os.cpu_count() or 1)
-    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 

@@ -1,10 +1,7 @@
 """Make a synthetic dance data set in the lab's layout: python -m demo.dance --out DIR"""
 
-import argparse
-import os
 import shutil
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,8 +10,8 @@ from tqdm import tqdm
 from data.pose.camera import CAMERA, Camera
 from data.pose.picture import draw_pose
 from data.pose.skeleton import joints_of
-from demo.dataset import Refusal, check_counts, in_processes, make_as_asked, make_whole
-from demo.figure import draw_person
+from demo.dataset import Refusal, check_counts, in_processes, make_as_asked, make_whole, parser_of
+from demo.figure import render_frame
 from demo.motion import dance
 from settings.flag_types import picture_size
 
@@ -124,8 +121,7 @@ def render_all(jobs, num_workers, progress):
 def _render_chunk(jobs):
     """Render and save some frames; returns how many."""
     for joints, camera, lost, image_file, pose_file in jobs:
-        pixels = np.rint(draw_person(joints, camera)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(image_file, compress_level=1)
+        Image.fromarray(render_frame(joints, camera)).save(image_file, compress_level=1)
         draw_pose(joints, camera, lost).save(pose_file, compress_level=1)
     return len(jobs)
 
@@ -139,9 +135,7 @@ def give_first_frames(root):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m demo.dance", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other motions")
+    parser = parser_of("demo.dance", __doc__)
     parser.add_argument("--train_frames", type=int, default=2890, help="frames to train on")
     parser.add_argument("--test_sequences", type=int, default=5, help="sequences to predict")
     parser.add_argument("--sequence_length", type=int, default=630, help="frames of val and test")
@@ -152,8 +146,6 @@ def _parser():
         metavar="HxW",
         help="height and width in pixels (64x128)",
     )
-    workers = min(16, os.cpu_count() or 1)
-    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 

@@ -1,6 +1,8 @@
 """What every demo data set shares: all of it or nothing, made by several processes, by command."""
 
+import argparse
 import json
+import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +39,16 @@ def make_whole(out, arguments, render):
     return True
 
 
+def parser_of(module, description):
+    """The parser of `python -m MODULE`, with the flags of every data set."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other motions")
+    workers = min(16, os.cpu_count() or 1)
+    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
+    return parser
+
+
 def make_as_asked(parser, make_dataset):
     """Make the data set that the command line asks for, and say so; refusals end with code 2."""
     arguments = vars(parser.parse_args())
@@ -48,7 +60,7 @@ def make_as_asked(parser, make_dataset):
         parser.error(f"--out {arguments['out']}: {error.strerror}")
     except KeyboardInterrupt:
         parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'made' if made else 'already holds this set, nothing to do'}")
+    print(f"{arguments['out']}: {'made' if made else 'already holds the same, nothing to do'}")
 
 
 def _already_made(out, arguments):

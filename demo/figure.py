@@ -84,6 +84,11 @@ def draw_person(joints, camera=CAMERA, look=USUAL):
     return pixels[..., :3] + (1 - pixels[..., 3:]) * studio
 
 
+def render_frame(joints, camera=CAMERA, look=USUAL):
+    """The same, as frames are stored: (H, W, 3) uint8."""
+    return np.rint(draw_person(joints, camera, look)).clip(0, 255).astype(np.uint8)
+
+
 def _with_landmarks(joints):
     """Joints (J, 3) followed by the LANDMARKS."""
     place = {name: joints[index] for name, index in JOINT.items()}

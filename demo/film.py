@@ -5,11 +5,6 @@ before another camera. From there on `python -m data.video` and `python -m data.
 with a phone's video. See `--help`.
 """
 
-import argparse
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 from tqdm import tqdm
 
@@ -17,9 +12,9 @@ from data.pose.bones import resized
 from data.pose.camera import Camera
 from data.pose.skeleton import joints_of, lowest
 from demo.clothes import Outfit
-from demo.dataset import Refusal, check_counts, in_processes, make_whole
+from demo.dataset import check_counts, in_processes, make_as_asked, make_whole, parser_of
 from demo.estimator import estimated
-from demo.figure import Look, draw_person
+from demo.figure import Look, render_frame
 from demo.motion import dance
 from demo.rooms import LOFT
 from settings.flag_types import picture_size
@@ -73,7 +68,6 @@ def make_film(out, seed=0, frames=2700, test_frames=900, num_workers=0, size=SIZ
     camera = Camera(*size)
 
     def render(folder):
-        folder.mkdir(exist_ok=True)
         takes = {"take1": frames, "take2": test_frames}
         with tqdm(total=sum(takes.values()), unit="frame", disable=not progress) as bar:
             for number, (name, length) in enumerate(takes.items()):
@@ -119,39 +113,20 @@ def _write_mp4(path, joints, camera, num_workers, bar):
 
 def _rendered(jobs):
     """Pictures (H, W, 3) uint8 of some frames."""
-    return [
-        np.rint(draw_person(joints, camera, LOOK)).clip(0, 255).astype(np.uint8)
-        for joints, camera in jobs
-    ]
+    return [render_frame(joints, camera, LOOK) for joints, camera in jobs]
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m demo.film", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = parser_of("demo.film", __doc__.splitlines()[0])
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="the folder to make")
-    add("--seed", type=int, default=0, help="another seed, other motions")
     add("--frames", type=int, default=2700, help="of the first take, to train on")
     add("--test_frames", type=int, default=900, help="of the second take, and of the other dance")
     add("--size", type=picture_size, default=SIZE, metavar="HxW", help="of the video (128x256)")
-    workers = min(16, os.cpu_count() or 1)
-    add("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 
 def main():
-    parser = _parser()
-    arguments = vars(parser.parse_args())
-    try:
-        made = make_film(**arguments, progress=sys.stderr.isatty())
-    except Refusal as error:
-        parser.error(str(error))
-    except OSError as error:
-        parser.error(f"--out {arguments['out']}: {error.strerror}")
-    except KeyboardInterrupt:
-        parser.exit(130, "stopped, nothing was kept\n")
-    print(f"{arguments['out']}: {'made' if made else 'already holds these films, nothing to do'}")
+    make_as_asked(_parser(), make_film)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
 """Make a synthetic robot-pushing data set in the lab's layout: python -m demo.robot --out DIR"""
 
-import argparse
-import os
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from demo.dataset import check_counts, in_processes, make_as_asked, make_whole
+from demo.dataset import check_counts, in_processes, make_as_asked, make_whole, parser_of
 from demo.pushing import play
 from demo.table import draw_table
 
@@ -78,16 +74,12 @@ def render_sequences(jobs):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m demo.robot", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other sequences")
+    parser = parser_of("demo.robot", __doc__)
     parser.add_argument("--train_sequences", type=int, default=600, help="sequences to train on")
     parser.add_argument(
         "--eval_sequences", type=int, default=32, help="sequences of validate and of test"
     )
     parser.add_argument("--frames", type=int, default=30, help="frames of a sequence")
-    workers = min(16, os.cpu_count() or 1)
-    parser.add_argument("--num_workers", type=int, default=workers, help="processes that render")
     return parser
 
 

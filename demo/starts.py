@@ -6,7 +6,7 @@ from PIL import Image
 from data.pose.camera import camera_for
 from data.pose.moves import STANDING
 from data.pose.skeleton import joints_of
-from demo.figure import draw_person
+from demo.figure import render_frame
 from demo.motion import dance
 from demo.pushing import REACH, STEP, play
 from demo.table import draw_table
@@ -28,8 +28,7 @@ def dances(height, width):
 
 def _filmed(row, height, width):
     """The picture of a row of channels, at the model's size as the reader resizes it."""
-    pixels = draw_person(joints_of(row[None])[0], camera_for(height, width))
-    picture = np.rint(pixels).clip(0, 255).astype(np.uint8)
+    picture = render_frame(joints_of(row[None])[0], camera_for(height, width))
     image = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image)
 

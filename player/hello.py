@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from data.pose.colors import LIMBS, NOSE_LIMB
 from data.pose.skeleton import JOINT
-from data.pose_colors import LIMBS, NOSE_LIMB
 from engine.checkpoints.checkpoint import DEMO
 from player.body import HANDLES, MOVES
 from player.model import PlayedModel

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from data.pose_colors import swap_sides
+from data.pose.sides import swap_sides
 from data.warp import Warp
 
 SHIFTS = (0, 1, -1)  # pixels to the right, of the views that are not flipped

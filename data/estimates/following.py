@@ -5,6 +5,7 @@ Dimensions: T frames, J joints. Places (T, J, 2), NaN where a joint was not foun
 
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,21 @@ PAIRED = {  # joints whose sides are swapped together; those of a face lie too n
     "legs": ("hip", "knee", "ankle", "heel", "toe"),
 }
 SWAPPED_COST = 0.01  # of a person's size, for a frame whose sides are taken for swapped
+
+
+def follow_person(estimates: Estimates, path: Path, args: Namespace) -> np.ndarray:
+    """Return the places of whom the flags choose, in all frames that are known, (T, J, 2).
+
+    Raises UserError where nobody is sure enough.
+    """
+    places = follow(
+        estimates, estimates.known_length, confidence=args.confidence, person=args.person
+    )
+    if not np.isfinite(places).any():
+        raise UserError(
+            f"--poses {path}: nobody with a confidence of {args.confidence}; lower --confidence"
+        )
+    return places
 
 
 def follow(

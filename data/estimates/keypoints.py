@@ -49,8 +49,9 @@ HALPE_26: Order = (
     *(*COCO_17, None, "neck", "mid_hip", *_sides("left", "toe"), None, None),
     *_sides("left", "heel"),
 )
+MIDDLE_FINGER = 9  # its first joint, of the 21 keypoints of a hand
 _HAND_21 = [None] * 21
-_HAND_21[9] = "hand"  # the first joint of the middle finger
+_HAND_21[MIDDLE_FINGER] = "hand"
 WHOLEBODY_133: Order = (
     *(*COCO_17, "toe_left", None, "heel_left", "toe_right", None, "heel_right", *[None] * 68),
     *(name and f"{name}_{side}" for side in ("left", "right") for name in _HAND_21),
@@ -61,9 +62,10 @@ MEDIAPIPE_33: Order = (
     *(None, None, *_sides("left", *_ARM), None, None, *_sides("left", "hand"), None, None),
     *_sides("left", *_LEG, "heel", "toe"),
 )
-MIDDLE_FINGER = 9  # of OpenPose's 21 keypoints of a hand
 
 FEWEST = 4  # joints of a person
+# What formats call the number of a frame.
+FRAME_NAMES = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
 
 
 class Person(NamedTuple):
@@ -90,6 +92,11 @@ class Estimates:
     format: str  # its name, for messages
     frames: dict[int, list[Person]]
     length: int | None = None  # frames that were looked at; None: those without people are lacking
+
+    @property
+    def known_length(self) -> int:
+        """The frames that were looked at, or else those up to the last with people."""
+        return self.length or max(self.frames) + 1
 
     def scaled(self, width: float, height: float) -> "Estimates":
         """Return the same with places multiplied."""

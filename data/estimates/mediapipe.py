@@ -7,9 +7,7 @@ picture. CSV: `data/estimates/table.py`.
 
 from collections.abc import Iterator
 
-from data.estimates.keypoints import MEDIAPIPE_33, Estimates, people_of, person_of
-
-NUMBERS = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
+from data.estimates.keypoints import FRAME_NAMES, MEDIAPIPE_33, Estimates, people_of, person_of
 
 
 def read(content) -> Estimates | None:
@@ -36,7 +34,7 @@ def read(content) -> Estimates | None:
 
 def _number(frame, place: int) -> int:
     if isinstance(frame, dict):
-        return next((frame[key] for key in NUMBERS if isinstance(frame.get(key), int)), place)
+        return next((frame[key] for key in FRAME_NAMES if isinstance(frame.get(key), int)), place)
     return place
 
 

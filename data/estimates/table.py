@@ -14,6 +14,7 @@ import numpy as np
 
 from core.files import atomic_write
 from data.estimates.keypoints import (
+    FRAME_NAMES,
     MEDIAPIPE_33,
     Estimates,
     Order,
@@ -23,7 +24,6 @@ from data.estimates.keypoints import (
 )
 from data.pose.skeleton import JOINTS
 
-FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
 PERSON = ("person", "person_id", "track_id")
 WHICH = ("joint", "name", "landmark", "landmark_name", "landmark_index", "landmark_id", "index")
 AXES = {
@@ -90,7 +90,7 @@ def _landmark(number: int) -> str | None:
 def _wide(header: list[str], columns: dict, rows) -> Iterator[tuple[int, int | None, list, Order]]:
     order = tuple(dict.fromkeys(joint for joint, _ in columns.values()))
     place = {joint: index for index, joint in enumerate(order)}
-    frame, person = _column(header, FRAME), _column(header, PERSON)
+    frame, person = _column(header, FRAME_NAMES), _column(header, PERSON)
     for line, row in enumerate(rows):
         if not row:
             continue
@@ -105,7 +105,7 @@ def _wide(header: list[str], columns: dict, rows) -> Iterator[tuple[int, int | N
 
 
 def _long(header: list[str], rows) -> Iterator[tuple[int, int | None, list, Order]]:
-    frame, person, which = (_column(header, names) for names in (FRAME, PERSON, WHICH))
+    frame, person, which = (_column(header, names) for names in (FRAME_NAMES, PERSON, WHICH))
     if frame is None:
         raise ValueError("a row for every joint, and no column `frame`")
     axes = {AXES[name]: index for index, name in enumerate(header) if name in AXES}

@@ -1,32 +1,33 @@
 """Joints from pose images: a skeleton fitted to its thin colored lines, many images at once.
 
-1. Every inked pixel is shared out among the limbs of its color; a joint lies where the ink of its
-   limbs meets, the end of a limb as far behind its middle as the joint before.
-2. A few rounds of least squares pull each limb onto its ink (iterative closest points).
-3. Gradient descent on the difference between the pixels and rendered lines.
+1. Every inked pixel is shared out among the limbs of its color; a joint may lie where the ink of
+   its limbs meets.
+2. Of these places, those are chosen whose limbs lie on their ink, by dynamic programming.
+3. From there, damped Gauss-Newton (`data/pose/refinement.py`).
 
-Dimensions: N images, P pixels with ink or beside it, J joints, L limbs, K limbs near a pixel.
+Dimensions: N images, P pixels with ink or beside it, J joints, L limbs, C places for a joint.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from data.pose.colors import ALL_LIMBS
+from data.pose.refinement import Pixels, Skeletons, refine
 from data.pose.rendering import (
     COURSE_STYLE,
     DEMO_STYLE,
     ENDS,
+    JOINT_LIMBS,
     LineStyle,
     coverage,
     pixel_centers,
-    step,
 )
-from data.pose.skeleton import JOINTS, SIDES
-from data.pose_colors import ALL_LIMBS
+from data.pose.skeleton import SIDES
 
 INK = 0.03  # of 1: what is darker than white by less is white
+MOST_ROWS = 64  # of an image; in a larger one a limb has more pixels than a fit looks at
 MOST_PIXELS = 320  # of an image of 32×64; more than the limbs of one person take
 TOGETHER = 512  # images at a time
 COLOR_SHARPNESS = 250.0  # how sharply colors tell limbs apart
@@ -36,18 +37,9 @@ SAMPLED = (0.1, 0.3, 0.5, 0.7, 0.9)  # of a limb's length: where its ink is look
 EMPTY = 0.45  # ink of a line below which a limb rather does not run there
 TOO_LONG = 2.0
 UNARY = 0.5  # pixels of a limb's length that a joint's own likelihood weighs
-NEAR_PIXELS = 32  # of a limb; those of 10 pixels' length, and what is beside them
-STEPS, RENEW = 12, 4  # of Gauss-Newton; steps after which the pixels near a limb are renewed
-DAMPING, LONGEST_STEP = 0.02, 0.7  # pixels
 STYLE_IMAGES = 120  # the style is found from
 SWEEPS, POOR = 4, 0.02  # fits with a residual above it are begun again from their neighbors'
 FAINT = 0.35  # of a line's ink: a limb that explains less is not there
-DISTANT = 1e6
-
-JOINT_LIMBS = torch.zeros(len(JOINTS), len(ALL_LIMBS))  # 1 where a limb ends in a joint
-JOINT_LIMBS[ENDS[:, 0], torch.arange(len(ALL_LIMBS))] = 1
-JOINT_LIMBS[ENDS[:, 1], torch.arange(len(ALL_LIMBS))] = 1
-
 
 USUAL = {
     **{"mid_hip": 1.0, "shoulder": 0.42, "elbow": 0.6, "wrist": 0.52, "hand": 0.3, "hip": 0.22},
@@ -62,30 +54,18 @@ SIZED_BY = [((LIMB_TO[f"knee_{side}"], LIMB_TO[f"ankle_{side}"]), 1.7) for side 
 ]
 
 
-class Skeletons(NamedTuple):
-    """Joints in pictures."""
-
-    places: Tensor  # (N, J, 2) pixels; what no limb shows lies where it was guessed
-    shown: Tensor  # (N, L) bool
-    residual: Tensor  # (N,) share of the ink that the limbs do not explain
-
-
-class Pixels(NamedTuple):
-    """The pixels of N images that a fit looks at."""
-
-    points: Tensor  # (N, P, 2)
-    colors: Tensor  # (N, P, 3) in [0, 1]
-    valid: Tensor  # (N, P) float, 0 for padding
-    ink: Tensor  # (N, P), 1 - color, its length
-
-
 def fit_joints(images: Tensor | np.ndarray, style: LineStyle | None = None) -> Skeletons:
     """Fit a skeleton to each of N pose images (N, H, W, 3) uint8 on white.
 
     style: by default that of `find_style`. Where the residual is large, the fits of the images
-    before and after are tried as a beginning.
+    before and after are tried as a beginning. Large images are fitted in a smaller size.
     """
     images = torch.as_tensor(images)
+    H, W = images.shape[1:3]
+    if H > MOST_ROWS:
+        size = MOST_ROWS, round(W * MOST_ROWS / H)
+        found = fit_joints(_resized(images, *size), style)
+        return found._replace(places=found.places * torch.tensor([W / size[1], H / size[0]]))
     style = style or find_style(images)
     ink = (images.amin(-1) < 255 * (1 - INK)).flatten(1).sum(1)
     order = ink.argsort()  # images with as many pixels together
@@ -135,6 +115,13 @@ def _recolored(style: LineStyle, images: Tensor, found: Skeletons) -> LineStyle:
     right = A.T @ dark + trust * (1 - style.colors)
     colors = 1 - torch.linalg.solve(normal + trust * torch.eye(len(normal)), right)
     return style._replace(colors=colors.clamp(-0.6, 0.98))
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Return images (N, H, W, 3) uint8 in a smaller size, by averages."""
+    parts = images.permute(0, 3, 1, 2).split(TOGETHER)
+    smaller = [interpolate(part.float(), (height, width), mode="area") for part in parts]
+    return torch.cat([part.round().byte() for part in smaller]).permute(0, 2, 3, 1)
 
 
 def _refit(images: Tensor, places: Tensor, shown: Tensor, style: LineStyle) -> Skeletons:
@@ -250,107 +237,3 @@ def _best_tree(
     for start, end, which in reversed(backwards):
         chosen[:, end] = which.gather(1, chosen[:, start, None])[:, 0]
     return candidates.gather(2, chosen[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-
-
-def _nearest_on(points: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of the way along a limb of the nearest place on it, and the squared distance."""
-    along = ends[..., 1, :] - ends[..., 0, :]
-    offset = points - ends[..., 0, :]
-    t = (offset * along).sum(-1) / along.square().sum(-1).clamp(min=1e-6)
-    t = t.clamp(0, 1)
-    return t, (offset - t[..., None] * along).square().sum(-1)
-
-
-def refine(
-    places: Tensor, shown: Tensor, pixels: Pixels, style: LineStyle, height: int, width: int
-) -> Skeletons:
-    """Move joints until the rendered lines are the pixels (damped Gauss-Newton)."""
-    full = 1 - style.colors
-    strength = full.norm(dim=-1)
-    line = style.width * height
-    size = places.new_tensor([width, height])
-    farthest = 1.25 * size
-    for number in range(STEPS):
-        if number % RENEW == 0:
-            near = _nearest_pixels(places, pixels)  # (N, L, M)
-            points, weights = _taken(pixels.points, near), _taken(pixels.valid[..., None], near)
-            weights = weights[..., 0] * shown[..., None]
-        ink, by_start, by_end = _ink(points, places[:, ENDS], line, style.blur)
-        error = 1 - pixels.colors - _all_ink(ink * weights, near, full, pixels)
-        error = (_taken(error, near) @ (full / strength[:, None])[..., None])[..., 0]  # (N, L, M)
-        slopes = torch.cat([by_start, by_end], dim=-1) * (strength[:, None] * weights)[..., None]
-        A = slopes.transpose(-1, -2) @ slopes  # (N, L, 4, 4)
-        b = slopes.transpose(-1, -2) @ error[..., None]
-        moved = _solve(A, b[..., 0], DAMPING)
-        places = places + moved.clamp(-LONGEST_STEP, LONGEST_STEP)
-        places = places.minimum(farthest).maximum(farthest - 1.5 * size)
-    near = _nearest_pixels(places, pixels)
-    ink, *_ = _ink(_taken(pixels.points, near), places[:, ENDS], line, style.blur)
-    error = 1 - pixels.colors - _all_ink(ink * shown[..., None], near, full, pixels)
-    unexplained = (error.square().sum(-1) * pixels.valid).sum(1)
-    residual = unexplained / pixels.ink.square().sum(1).clamp(min=1e-3)
-    return Skeletons(places, shown, residual)
-
-
-def _nearest_pixels(places: Tensor, pixels: Pixels) -> Tensor:
-    """Return the numbers of the pixels nearest to each limb: (N, L, M)."""
-    _, squared = _nearest_on(pixels.points[:, None], places[:, ENDS][:, :, None])  # (N, L, P)
-    squared += DISTANT * (1 - pixels.valid[:, None])
-    M = min(NEAR_PIXELS, squared.shape[-1])
-    return squared.topk(M, dim=-1, largest=False, sorted=False).indices
-
-
-def _taken(values: Tensor, near: Tensor) -> Tensor:
-    """(N, P, C) at (N, L, M) → (N, L, M, C)."""
-    N, L, M = near.shape
-    index = near.flatten(1)[..., None].expand(-1, -1, values.shape[-1])
-    return values.gather(1, index).view(N, L, M, -1)
-
-
-def _ink(points: Tensor, ends: Tensor, line: float, blur: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`coverage` of (N, L, M, 2) by (N, L, 2, 2), and its derivatives by both ends."""
-    start = ends[..., 0, :]
-    along = ends[..., 1, :] - start
-    length = along.square().sum(-1).clamp(min=1e-4).sqrt()
-    along = (along / length[..., None])[..., None, :]
-    normal = torch.stack([along[..., 1], -along[..., 0]], dim=-1)
-    offset = points - start[..., None, :]
-    x, y = (offset * along).sum(-1), (offset * normal).sum(-1)
-    half, length = line / 2, length[..., None]
-    X = step(x, blur) - step(x - length, blur)
-    Y = step(y + half, blur) - step(y - half, blur)
-    Y_slope = _bump(y + half, blur) - _bump(y - half, blur)
-    share = (x / length).clamp(0, 1)
-    by_start = -(X * Y_slope * (1 - share))[..., None] * normal
-    by_start = by_start - (Y * _bump(x, blur))[..., None] * along
-    by_end = -(X * Y_slope * share)[..., None] * normal
-    by_end = by_end + (Y * _bump(x - length, blur))[..., None] * along
-    return X * Y, by_start, by_end
-
-
-def _bump(distance: Tensor, blur: float) -> Tensor:
-    """The derivative of `_step`."""
-    return torch.exp(-0.5 * (distance / blur) ** 2) * (0.3989 / blur)
-
-
-def _all_ink(ink: Tensor, near: Tensor, full: Tensor, pixels: Pixels) -> Tensor:
-    """Add up what the limbs (N, L, M) leave in the pixels: (N, P, 3)."""
-    colored = ink[..., None] * full[:, None]  # (N, L, M, 3)
-    index = near.flatten(1)[..., None].expand(-1, -1, 3)
-    return torch.zeros_like(pixels.colors).scatter_add_(1, index, colored.flatten(1, 2))
-
-
-def _solve(A: Tensor, b: Tensor, damping: float) -> Tensor:
-    """Solve for the joints (N, J, 2) from the equations of the limbs (N, L, 4, 4), (N, L, 4)."""
-    N, J = len(A), len(JOINTS)
-    whole, right = A.new_zeros(N, J, 2, J, 2), A.new_zeros(N, J, 2)
-    for limb, ends in enumerate(ENDS.tolist()):
-        for i, one in enumerate(ends):
-            right[:, one] += b[:, limb, 2 * i : 2 * i + 2]
-            for j, other in enumerate(ends):
-                block = A[:, limb, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
-                whole[:, one, :, other] += block
-    whole = whole.view(N, 2 * J, 2 * J)
-    whole.diagonal(dim1=1, dim2=2).add_(damping)
-    solved = torch.cholesky_solve(right.view(N, -1, 1), torch.linalg.cholesky(whole))
-    return solved.view(N, J, 2)

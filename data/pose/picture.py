@@ -1,11 +1,15 @@
-"""Pose images: thin colored limbs on white, as OpenPose renders them."""
+"""Pose images: thin colored limbs on white, as OpenPose renders them.
+
+One at a time and without torch: what the demo and the imports write into data sets, and the player
+shows. For many at once, in the style of lines that a data set has: `data/pose/rendering.py`.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from data.pose.camera import CAMERA, EYE_HEIGHT, HEIGHT
+from data.pose.colors import ALL_LIMBS, FACE_LIMBS, LIMBS, NOSE_LIMB
 from data.pose.skeleton import JOINT, SIDES
-from data.pose_colors import ALL_LIMBS, FACE_LIMBS, LIMBS, NOSE_LIMB
 
 SCALE = 4  # rendered larger, then averaged, for smooth lines
 LINE = 1.3 / HEIGHT  # of the picture's height

@@ -1,4 +1,7 @@
-"""Pose images from joints in the picture: thin lines on white, many images at once.
+"""Pose images from joints in the picture: thin lines on white, many images at once on a device.
+
+In the style that a data set's lines have, by a formula that is smooth in the joints: so poses can
+be rendered anew in training, and skeletons fitted. `data/pose/picture.py` writes data sets.
 
 Places are in pixels, (0, 0) the upper left corner of the upper left pixel, x before y. Dimensions:
 N images, J joints (`data.pose.skeleton.JOINTS`), L limbs (`ALL_LIMBS`), H×W picture.
@@ -9,10 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from core.transfer import send
+from data.pose.colors import ALL_LIMBS, COURSE_COLORS
 from data.pose.skeleton import JOINT
-from data.pose_colors import ALL_LIMBS, COURSE_COLORS
 
 ENDS = torch.tensor([[JOINT[start], JOINT[end]] for start, end, _ in ALL_LIMBS])  # (L, 2)
+
+JOINT_LIMBS = torch.zeros(len(JOINT), len(ALL_LIMBS))  # 1 where a limb ends in a joint
+JOINT_LIMBS[ENDS.T, torch.arange(len(ALL_LIMBS))] = 1
 
 
 class LineStyle(NamedTuple):
@@ -36,13 +43,26 @@ COURSE_STYLE = LineStyle(
 def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineStyle) -> Tensor:
     """Render joints (N, J, 2) as pose images (N, 3, H, W) in [0, 1], the limbs `shown` (N, L)."""
     grid = pixel_centers(height, width, places.device).flatten(0, 1)
+    ends = places[:, send(ENDS, places.device)]
     line = style.width * height
-    ink = coverage(grid, places[:, ENDS][:, :, None], line, style.blur) * shown[..., None]
+    ink = coverage(grid, ends[:, :, None], line, style.blur) * shown[..., None]
     images = places.new_ones(len(places), 3, height * width)
-    colors = style.colors.to(places.device)[:, None, :, None]
+    colors = send(style.colors, places.device)[:, None, :, None]
     for limb in range(len(ENDS)):  # later ones lie over earlier ones
         images.lerp_(colors[limb].expand_as(images), ink[:, limb, None])
     return images.clamp_(min=0).unflatten(-1, (height, width))
+
+
+def ends_inside(places: Tensor, height: int, width: int) -> Tensor:
+    """Tell which limbs have both joints in the picture: (…, J, 2) → (…, L) bool."""
+    x, y = places.unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return inside[..., send(ENDS, places.device)].all(-1)
+
+
+def joints_shown(shown: Tensor) -> Tensor:
+    """Tell at which joints a limb ends that is shown: (…, L) → (…, J) bool."""
+    return shown.float() @ JOINT_LIMBS.T > 0
 
 
 def pixel_centers(H: int, W: int, device: torch.device) -> Tensor:

@@ -15,9 +15,9 @@ import numpy as np
 from core.errors import UserError, exit_on_user_error
 from core.files import check_new, whole_folder
 from data.estimates import table
-from data.estimates.fitting import counted_from_0, in_picture
+from data.estimates.alignment import counted_from_0, in_picture
 from data.estimates.flags import add_pose_flags
-from data.estimates.following import follow, mended
+from data.estimates.following import follow_person, mended
 from data.estimates.reading import read_poses
 from data.layout import JOINTS_FILE
 from data.transfer.normalization import transfer
@@ -70,11 +70,7 @@ def read_source(args: argparse.Namespace) -> np.ndarray:
         height, width = args.pose_size
         estimates = in_picture(estimates, width, height, args.poses, None)
     estimates = counted_from_0(estimates, 0, args.poses)
-    length = estimates.length or max(estimates.frames) + 1
-    places = follow(estimates, length, confidence=args.confidence, person=args.person)
-    if not np.isfinite(places).any():
-        raise UserError(f"--poses {args.poses}: nobody is surer than --confidence; lower it")
-    return mended(places, args)[0].astype(float)
+    return mended(follow_person(estimates, args.poses, args), args)[0].astype(float)
 
 
 def write_sequence(root: Path, places: np.ndarray, target: Target, first: int) -> None:

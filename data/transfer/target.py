@@ -75,8 +75,8 @@ def _fitted(root: Path, labels: dict[int, Path]) -> Target:
     """Fit joints to some pose images; what is drawn has the style of their lines."""
     import torch  # which takes seconds, and only this needs
 
-    from data.pose.fitting import JOINT_LIMBS, find_style, fit_joints
-    from data.pose.rendering import ENDS, render
+    from data.pose.fitting import find_style, fit_joints
+    from data.pose.rendering import ENDS, joints_shown, render
 
     numbers = np.array(list(labels))
     numbers = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_FITTED)).astype(int)]
@@ -85,7 +85,7 @@ def _fitted(root: Path, labels: dict[int, Path]) -> Target:
     images = np.stack([read_frame(labels[int(number)], height, width) for number in numbers])
     style = find_style(images)
     fitted = fit_joints(images, style)
-    seen = (fitted.shown.float() @ JOINT_LIMBS.T > 0) & (fitted.residual < POOR)[:, None]
+    seen = joints_shown(fitted.shown) & (fitted.residual < POOR)[:, None]
     places = np.where(seen[..., None], fitted.places, np.nan)
 
     def draw(joints: np.ndarray) -> Image.Image:

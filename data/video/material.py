@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from core.errors import UserError
-from data.estimates.fitting import check_length, counted_from_0, in_picture
-from data.estimates.following import Mending, follow, mended
+from data.estimates.alignment import check_length, counted_from_0, in_picture
+from data.estimates.following import Mending, follow_person, mended
 from data.estimates.reading import read_poses
 from data.video.film import Film
 from data.video.scenes import SceneChanges
@@ -35,13 +34,7 @@ class Material:
         estimates = counted_from_0(estimates, film.announced, path)
         if film.announced:  # before hours of decoding
             check_length(estimates, film.announced, path, film.path, film.announced // 10)
-        followed = follow(
-            estimates, max(estimates.frames) + 1, confidence=args.confidence, person=args.person
-        )
-        if not np.isfinite(followed).any():
-            raise UserError(
-                f"--poses {path}: nobody with a confidence of {args.confidence}; lower --confidence"
-            )
+        followed = follow_person(estimates, path, args)
         height, width = args.size
         shape = film.width, film.height, width, height
         window = choose_window(followed, *shape, close=args.crop == "person")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import Augmentation
+from data.augmentation.augmentation import Augmentation
+from data.pose.colors import LIMBS
 from data.pose.picture import draw_pose
+from data.pose.sides import swap_sides
 from data.pose.skeleton import JOINTS, joints_of
-from data.pose_colors import LIMBS, swap_sides
 from data.types import Batch, to_float
 from data.warp import OPAQUE, median_background
 from dataloader import DanceWindows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from core.errors import UserError
-from data.estimates.fitting import counted_from_0, in_picture
+from data.estimates.alignment import counted_from_0, in_picture
 from data.estimates.following import follow
 from data.estimates.keypoints import joint_named
 from data.estimates.reading import read_poses

@@ -5,7 +5,7 @@ import pytest
 
 from core.errors import UserError
 from data.estimates import openpose
-from data.estimates.fitting import check_length, counted_from_0, in_picture
+from data.estimates.alignment import check_length, counted_from_0, in_picture
 from data.estimates.following import fill_gaps, follow, swap_back
 from data.estimates.keypoints import Estimates
 from data.pose.skeleton import JOINT

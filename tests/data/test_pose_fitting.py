@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from data.pose.camera import HEIGHT, WIDTH, project
+from data.pose.colors import LIMBS
 from data.pose.fitting import find_style, fit_joints
 from data.pose.picture import draw_pose
 from data.pose.rendering import COURSE_STYLE, DEMO_STYLE, ENDS, render
 from data.pose.skeleton import JOINTS, joints_of
-from data.pose_colors import LIMBS
 from demo.motion import dance
 
 H, W = 32, 64
@@ -61,6 +61,19 @@ def test_joints_are_found_from_the_courses_thin_lines(whole):
     images = render(places, shown_in(places), H, W, COURSE_STYLE)
     images = (255 * images).round().byte().permute(0, 2, 3, 1)
     assert_found(places, images, COURSE_STYLE, well_fitted=0.7, off=0.2)
+
+
+def test_joints_are_found_in_large_images(whole):
+    """As well as in small ones, in pixels of those."""
+    places, _ = whole
+    scale = 4
+    images = render(places * scale, shown_in(places), H * scale, W * scale, DEMO_STYLE)
+    fitted = fit_joints((255 * images).round().byte().permute(0, 2, 3, 1), DEMO_STYLE)
+    assert (fitted.residual < 0.05).float().mean() > 0.8
+    fitted = fitted._replace(places=fitted.places / scale)
+    off = errors(fitted, places, fitted.residual < 0.05)
+    assert off.median() < 0.25
+    assert (off < 0.5).float().mean() > 0.8
 
 
 def test_the_residual_says_where_the_fit_failed(whole):

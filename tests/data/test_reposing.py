@@ -7,13 +7,13 @@ from torch.nn.functional import interpolate
 
 from core import distributed
 from core.errors import UserError
+from data.augmentation.limb_dropout import LONGEST, PATTERNS, SHORTEST, erase, lost_patterns
+from data.augmentation.skinning import CHAINS, Turn
+from data.augmentation.zoom import Zoom
 from data.dance import DanceWindows
-from data.limb_dropout import LONGEST, PATTERNS, SHORTEST, erase, lost_patterns
+from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import COURSE_STYLE, ENDS, render
 from data.pose.skeleton import JOINT, SIDES
-from data.pose_colors import ALL_LIMBS
-from data.skinning import CHAINS, Turn
-from data.zoom import Zoom
 from engine.training.prediction_buffer import PredictionBuffer
 
 CPU = torch.device("cpu")

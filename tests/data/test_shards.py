@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import data.store.shards
-from data.augmentation import Augmentation
+from data.augmentation.augmentation import Augmentation
 from data.store.images import read_frame
 from data.store.shards import Shards
 from dataloader import DanceWindows, validation_clips

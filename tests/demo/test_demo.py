@@ -194,3 +194,14 @@ def test_the_command_refuses_bad_numbers(tmp_path, arguments):
     assert arguments[0] in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_making_data_does_not_import_torch():
+    """It would take seconds and memory in every process that renders."""
+    code = (
+        "import sys, demo.categories, demo.dance, demo.film, demo.robot\n"
+        "import data.transfer.__main__, data.video.__main__\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = Path(demo.dance.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from data.pose_colors import swap_sides
+from data.pose.sides import swap_sides
 from tasks.dance_tta import SHIFTS, TestTimeAugmentation
 from tests.support.vae import H as HEIGHT
 from tests.support.vae import W as WIDTH

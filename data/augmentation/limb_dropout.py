@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from core.randomness import Stream, numpy_generator
+from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import ENDS, coverage, pixel_centers
-from data.pose_colors import ALL_LIMBS
+from data.pose.skeleton import HEAD_JOINTS
 from data.windows import Recording
 
 SHORTEST, LONGEST = 6, 60  # frames in which limbs are lost
 EPOCHS = 4  # for which the same frames lose the same limbs: their predictions follow each other
 REACH = 1.0  # pixels: the ink that belongs to a limb lies about so near to its line
 
-_HEAD = ("nose", "eye_right", "eye_left", "ear_right", "ear_left")
 _LOWER = ("hip_right", "hip_left", "knee_right", "knee_left", "ankle_right", "ankle_left",
           "toe_right", "toe_left")  # fmt: skip
 _NAMES = [end for _, end, _ in ALL_LIMBS]  # a limb is named by the joint at its end
@@ -47,7 +47,7 @@ PATTERNS = torch.tensor(
         _kept(*_side("left")),
         _without(*_side("right")),
         _without(*_side("left")),
-        _without("ankle_right", "ankle_left", "toe_right", "toe_left", *_HEAD),
+        _without("ankle_right", "ankle_left", "toe_right", "toe_left", *HEAD_JOINTS),
         _without(*_LOWER),
         _kept(),
     ]

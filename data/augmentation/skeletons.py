@@ -9,13 +9,14 @@ import torch
 
 from core.files import atomic_write
 from data.placement import frames_of
-from data.pose.fitting import Skeletons, find_style, fit_joints
+from data.pose.fitting import find_style, fit_joints
+from data.pose.refinement import Skeletons
 from data.pose.rendering import LineStyle
 from data.store.cache import default_cache_dir
 from data.store.picture_files import Pictures
 from data.store.shards import digest
 
-VERSION = 1  # raise it when the fit changes, so that older files are not taken
+VERSION = 2  # raise it when the fit changes, so that older files are not taken
 
 
 class FittedPoses(NamedTuple):

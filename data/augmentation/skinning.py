@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from core.transfer import send
 from data.pose.rendering import pixel_centers
 from data.pose.skeleton import JOINT, SIDES
 from data.warp import OPAQUE
@@ -52,7 +53,7 @@ class Turn:
 
         angles (n, len(CHAINS), 2), in radians: of an upper and a lower bone.
         """
-        chains = torch.tensor(CHAINS, device=joints.device)
+        chains = send(torch.tensor(CHAINS), joints.device)
         limbs = joints[:, :, chains]  # (n, T, 4, 4, 2)
         first, middle = limbs[..., 0, :], limbs[..., 1, :]  # what turns, before
         upper, both = angles[:, None, :, 0], angles.sum(-1)[:, None]
@@ -67,16 +68,13 @@ class Turn:
         moved = torch.stack([first, elbow], dim=3).flatten(2, 3)
         by = torch.stack([upper, both], dim=3).flatten(2, 3).expand(pivots.shape[:-1])
         source = _turned(points - moved[..., None, None, :], -by) + pivots[..., None, None, :]
-        grid = 2 * source / source.new_tensor(size[::-1]) - 1
+        pixels = send(torch.tensor(size[::-1], dtype=source.dtype), source.device)
+        grid = 2 * source / pixels - 1
         return cls(places, _weights(joints, points), grid)
 
     def first(self, steps: int) -> "Turn":
         """Return that of the first frames of each window."""
         return Turn(self.places[:, :steps], self.weights[:, :steps], self.grid[:, :steps])
-
-    def to(self, device: torch.device) -> "Turn":
-        """Return the turn on a device."""
-        return Turn(self.places.to(device), self.weights.to(device), self.grid.to(device))
 
     def frames(self, frames: Tensor, background: Tensor, _: Tensor | None = None) -> Tensor:
         """Turn the limbs of the foreground: (n, T, C, H, W) → the same."""
@@ -98,7 +96,8 @@ class Turn:
 
 def _weights(joints: Tensor, points: Tensor) -> Tensor:
     """How much of each of the points (H, W, 2) goes with each part: (n, T, K, H, W)."""
-    start, end = joints[:, :, BONES, None, None].unbind(3)  # (n, T, bones, 1, 1, 2)
+    bones = send(BONES, joints.device)
+    start, end = joints[:, :, bones, None, None].unbind(3)  # (n, T, bones, 1, 1, 2)
     along = end - start
     offset = points - start
     t = (offset * along).sum(-1) / along.square().sum(-1).clamp(min=1e-6)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d
 
+from core.transfer import send
 from data.warp import OPAQUE
 
 SHARPEN = 0.5  # at twice the size or more, of the difference from the surroundings
@@ -27,7 +28,7 @@ class Zoom(NamedTuple):
 
     def to(self, device: torch.device) -> "Zoom":
         """Return the zoom on a device."""
-        return Zoom(*(value.to(device) for value in self))
+        return Zoom(*(send(value, device) for value in self))
 
     def first(self, steps: int) -> "Zoom":
         """Return that of the first frames of each window."""

@@ -1,8 +1,8 @@
 """Which windows show a person nearer, farther or with limbs turned, and which poses lose limbs.
 
 All are functions of (seed, epoch, batch). What is changed here is flipped, shifted and sheared
-afterwards (`data/augmentation.py`) as if it had been filmed. Dimensions: B windows, n of them
-changed, T frames, J joints, L limbs, H×W picture.
+afterwards (`augmentation.py`) as if it had been filmed. Dimensions: B windows, n of them changed,
+T frames, J joints, L limbs, H×W picture.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from torch import Tensor
 
 from core import distributed
 from core.randomness import Stream, numpy_generator
-from data.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
+from core.transfer import send
+from data.augmentation.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
+from data.augmentation.skeletons import FittedPoses
+from data.augmentation.skinning import CHAINS, Turn
+from data.augmentation.zoom import Zoom
 from data.placement import gather_windows
-from data.pose.rendering import ENDS, render
+from data.pose.colors import ALL_LIMBS
+from data.pose.rendering import ends_inside, joints_shown, render
 from data.pose.skeleton import JOINT
-from data.pose_colors import ALL_LIMBS
-from data.skeletons import FittedPoses
-from data.skinning import CHAINS, Turn
 from data.store.shards import Shards
 from data.types import Batch
 from data.warp import Warp
 from data.windows import Recording
-from data.zoom import Zoom
 
 SCALES = (0.6, 2.5)  # of a person
 GROWTH = 0.015  # standard deviation of the log of what a person grows or shrinks by in a frame
@@ -88,16 +89,6 @@ class ReposedWarp:
     warp: Warp
     changes: tuple[Changed, ...]
 
-    @property
-    def flipped(self) -> Tensor:
-        """Which windows are flipped, (B,) bool."""
-        return self.warp.flipped
-
-    @property
-    def sources(self) -> Tensor:
-        """Where the pixels of the warp come from."""
-        return self.warp.sources
-
     def frames(self, frames: Tensor) -> Tensor:
         """Change and warp the foreground: (B, t, C, H, W) → the same."""
         if self.changes:
@@ -156,8 +147,8 @@ class Reposing:
 
     def apply(
         self, batch: Batch, index: Tensor, margins: np.ndarray, epoch: int, number: int
-    ) -> tuple[Batch, tuple[Changed, ...]]:
-        """Return the batch with some windows changed, and what was.
+    ) -> tuple[Batch, tuple[Changed, ...], np.ndarray]:
+        """Return the batch with some windows scaled or turned, how, and which these are, (B,) bool.
 
         index: the frames of the windows, (T, B), on the host. margins (4, B): free pixels left of,
         above, right of and below the person in any frame.
@@ -177,34 +168,35 @@ class Reposing:
         for chosen, change in ((zoomed, self._zoom), (turned, self._turn)):
             if not chosen.any():
                 continue
-            rows = torch.from_numpy(np.flatnonzero(chosen))
-            some = index[:, rows]  # (T, n)
+            some = index[:, chosen]  # (T, n)
+            rows = send(torch.from_numpy(np.flatnonzero(chosen)), frames.device)
             made, after = change(batch, rows, some, margins[:, chosen], chances[chosen], poses)
-            on = rows.to(frames.device)
-            frames[on] = after
+            frames[rows] = after
             sharper = after if change == self._zoom and self.larger is not None else None
-            changes.append(Changed(on, made, self.background, batch.frames[on], sharper))
-        return batch._replace(frames=frames, conditions=poses), tuple(changes)
+            changes.append(Changed(rows, made, self.background, batch.frames[rows], sharper))
+        return batch._replace(frames=frames, conditions=poses), tuple(changes), zoomed | turned
 
     # ----------------------------------------------------------------------- zoom
 
     def _zoom(self, batch, rows, index, margins, chances, poses) -> tuple[Zoom, Tensor]:
         zoom = self._sample_zoom(index, margins, chances)
+        near = (zoom.scale > 1).all(1)
         H, W = self.background.shape[-2:]
         places = self._places(index)  # (n, T, J, 2)
         moved = zoom.places(places, (H, W))
-        shown = self._shown(index) & self._ends_inside(moved)
+        shown = self._shown(index) & ends_inside(moved, H, W)
         shown &= self._kept_without_head(moved, chances)
         device = batch.frames.device
         zoom = zoom.to(device)
         self._render(poses, rows, moved, shown)
-        frames = batch.frames[rows.to(device)]
+        frames = batch.frames[rows]
         after = zoom.frames(frames, self.background, self.background)
-        if self.larger is not None and (near := (zoom.scale > 1).all(1).cpu()).any():
-            where = index[:, near].to(self.larger.device)
+        if self.larger is not None and near.any():
+            where = send(index[:, near], self.larger.device)
             large = gather_windows(self.larger, where, device)
-            some = Zoom(*(value[near.to(device)] for value in zoom))
-            after[near.to(device)] = some.frames(large, self.background, self.larger_background)
+            at = send(near.nonzero()[:, 0], device)
+            some = Zoom(*(value[at] for value in zoom))
+            after[at] = some.frames(large, self.background, self.larger_background)
         return zoom, after
 
     def _sample_zoom(self, index: Tensor, margins: np.ndarray, chances: np.ndarray) -> Zoom:
@@ -218,7 +210,7 @@ class Reposing:
         growth = GROWTH * np.sqrt(12) * (chances[:, 1] - 0.5)
         scales = np.exp(growth[:, None] * (np.arange(T) - (T - 1))) * scale[:, None]
         places = self._places(index)[:, -1].numpy()  # (n, J, 2)
-        seen = self._joints_shown(index)[:, -1].numpy()
+        seen = joints_shown(self.skeletons.shown[index[-1]]).numpy()
         x = np.where(seen, places[..., 0], np.nan)
         center = np.nanmean(x, axis=1) / W
         level = self.level + HEIGHT_JITTER * (2 * chances[:, 2] - 1)
@@ -245,11 +237,11 @@ class Reposing:
         angles = np.radians(ANGLES) * signed
         device = batch.frames.device
         H, W = self.background.shape[-2:]
-        angles = torch.from_numpy(angles.astype(np.float32)).to(device)
-        turn = Turn.of(angles, self._places(index).to(device), (H, W))
-        places = turn.places.cpu()
-        self._render(poses, rows, places, self._shown(index) & self._ends_inside(places))
-        return turn, turn.frames(batch.frames[rows.to(device)], self.background)
+        angles = send(torch.from_numpy(angles.astype(np.float32)), device)
+        turn = Turn.of(angles, send(self._places(index), device), (H, W))
+        shown = send(self._shown(index), device) & ends_inside(turn.places, H, W)
+        self._render(poses, rows, turn.places, shown)
+        return turn, turn.frames(batch.frames[rows], self.background)
 
     def _render(self, poses: Tensor, rows: Tensor, places: Tensor, shown: Tensor) -> None:
         """Render joints (n, T, J, 2) into the windows `rows` of pose images, in place.
@@ -257,10 +249,9 @@ class Reposing:
         The pose of a window's first frame is left blank: nothing is predicted from it.
         """
         H, W = self.background.shape[-2:]
-        device = poses.device
-        flat = places[:, 1:].flatten(0, 1).to(device), shown[:, 1:].flatten(0, 1).to(device)
+        flat = (send(values[:, 1:].flatten(0, 1), poses.device) for values in (places, shown))
         rendered = render(*flat, H, W, self.style).unflatten(0, (len(rows), -1))
-        poses[rows.to(device)] = torch.cat([torch.ones_like(rendered[:, :1]), rendered], dim=1)
+        poses[rows] = torch.cat([torch.ones_like(rendered[:, :1]), rendered], dim=1)
 
     # -------------------------------------------------------------------- dropout
 
@@ -272,8 +263,8 @@ class Reposing:
         steps, columns = (at >= 0).nonzero(as_tuple=True)
         rows = torch.from_numpy(some)[columns]
         device = poses.device
-        images = self.lost.images[at[steps, columns]].to(device).permute(0, 3, 1, 2)
-        poses[rows.to(device), steps.to(device)] = images / 255
+        images = send(self.lost.images[at[steps, columns]], device).permute(0, 3, 1, 2)
+        poses[send(rows, device), send(steps, device)] = images / 255
 
     def _lost_in(self, epoch: int) -> "Lost":
         """Erase limbs from the pose images that lose some in this epoch."""
@@ -303,17 +294,3 @@ class Reposing:
     def _shown(self, index: Tensor) -> Tensor:
         """Limbs of windows (T, n) as (n, T, L) bool."""
         return self.skeletons.shown[index].transpose(0, 1)
-
-    def _joints_shown(self, index: Tensor) -> Tensor:
-        """Joints at which a limb ends, (n, T, J) bool."""
-        shown = self._shown(index)
-        joints = torch.zeros(*shown.shape[:2], len(JOINT), dtype=torch.bool)
-        for limb, ends in enumerate(ENDS.tolist()):
-            joints[..., ends] |= shown[..., limb, None]
-        return joints
-
-    def _ends_inside(self, places: Tensor) -> Tensor:
-        """Limbs both of whose joints are in the picture: (…, J, 2) → (…, L) bool."""
-        H, W = self.background.shape[-2:]
-        inside = ((places >= 0) & (places < places.new_tensor([W, H]))).all(-1)
-        return inside[..., ENDS].all(-1)

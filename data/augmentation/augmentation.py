@@ -11,8 +11,8 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
-from data.pose_colors import swap_sides
-from data.reposing import ReposedWarp, Reposing
+from data.augmentation.reposing import ReposedWarp, Reposing
+from data.pose.sides import swap_sides
 from data.store.shards import Shards, spread
 from data.types import Batch
 from data.warp import Warp, median_background
@@ -60,9 +60,8 @@ class Augmentation:
         changes = ()
         if self.reposing:
             known = torch.from_numpy(index)
-            batch, changes = self.reposing.apply(batch, known, margins, epoch, number)
-            for changed in changes:
-                margins[:, changed.rows.cpu().numpy()] = 0  # stay where they were put
+            batch, changes, changed = self.reposing.apply(batch, known, margins, epoch, number)
+            margins[:, changed] = 0  # stay where they were put
         moves = (send(torch.from_numpy(x), device) for x in self._sample(margins, epoch, number))
         warp = Warp.of(self.background, *moves)
         flip = warp.flipped[:, None, None, None, None]

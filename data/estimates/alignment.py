@@ -67,7 +67,7 @@ def check_length(
     either side.
     """
     allowed += ODD_FRAMES
-    known = estimates.length or max(estimates.frames) + 1
+    known = estimates.known_length
     short = decoded - known if estimates.length else 0
     if known > decoded + allowed or short > allowed:
         raise UserError(
