@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pose_format import Pose, pose_header
+from pose_format.numpy.pose_body import NumPyPoseBody
 
 from core.errors import UserError
 from data.estimates.alignment import counted_from_0, in_picture
@@ -30,19 +32,16 @@ def truth():
 
 def pose_file(path, library_dance):
     """A file as `video_to_pose` writes it, by the library itself."""
-    pose_format = pytest.importorskip("pose_format")
-    header = pytest.importorskip("pose_format.pose_header")
-    body = pytest.importorskip("pose_format.numpy.pose_body")
     names = theirs.ORDERS["MediaPipe"]
-    component = header.PoseHeaderComponent(
+    component = pose_header.PoseHeaderComponent(
         "POSE_LANDMARKS", [name.upper() for name in names], [], [], "XYZC"
     )
-    size = header.PoseHeaderDimensions(*SIZE, 1000)
+    size = pose_header.PoseHeaderDimensions(*SIZE, 1000)
     values = np.stack([theirs.keypoints(places, "MediaPipe") for places in library_dance])
     places = np.concatenate([values[..., :2], np.zeros((*values.shape[:2], 1))], axis=-1)
-    poses = body.NumPyPoseBody(30, places[:, None], values[:, None, :, 2])
+    poses = NumPyPoseBody(30, places[:, None], values[:, None, :, 2])
     with path.open("wb") as file:
-        pose_format.Pose(header.PoseHeader(0.2, size, [component]), poses).write(file)
+        Pose(pose_header.PoseHeader(0.2, size, [component]), poses).write(file)
 
 
 def write_as(name, folder, places):
@@ -167,8 +166,6 @@ def test_the_table_that_is_written_is_read(truth, tmp_path):
     ],
 )
 def test_another_format_is_named(name, content, said, tmp_path):
-    if name.endswith(".pose"):
-        pytest.importorskip("pose_format")
     (path := tmp_path / name).write_text(content)
     with pytest.raises(UserError) as error:
         read_poses(path)
