@@ -19,7 +19,7 @@ from core.errors import exit_on_user_error
 from data.augmentation.reposing import DOUBTFUL, SCALES
 from data.augmentation.skeletons import fitted_poses
 from data.augmentation.zoom import Zoom
-from data.pose.rendering import ENDS, ends_inside, render
+from data.pose.rendering import ends_inside, limb_centers, render
 from data.types import Clip, to_float
 from data.warp import median_background
 
@@ -55,9 +55,9 @@ def scaled_holdout(model: models.DanceModel) -> Scaled:
 
     H, W = background.shape[-2:]
     center = torch.stack([_middle(places, shown) / W, torch.full((len(clip),), LEVEL)], dim=1)
-    zoom = Zoom(torch.from_numpy(scale).float()[:, None], center, center)
-    pictures = zoom.frames(frames[:, None], background, background)[:, 0]
-    moved = zoom.places(places[:, None], (H, W))[:, 0]
+    zoom = Zoom(torch.from_numpy(scale).float(), center, center)
+    pictures = zoom.frames(frames, background)
+    moved = zoom.places(places, (H, W))
     poses = render(moved, shown & ends_inside(moved, H, W), H, W, style)
     pictures, poses = ((255 * x).round().byte() for x in (pictures, poses))
     asis = torch.from_numpy(np.abs(scale - 1) < 0.02)
@@ -77,10 +77,8 @@ def _scales(frames: int, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _middle(places: Tensor, shown: Tensor) -> Tensor:
     """Where each person is across, smoothed over time: (T,) pixels."""
-    ends = places[:, ENDS][..., 0].mean(-1)  # (T, L): the middle of every limb
-    count = shown.sum(1).clamp(min=1)
-    across = torch.where(shown.any(1), (ends * shown).sum(1) / count, ends.mean(1))
-    padded = torch.nn.functional.pad(across[None, None], (7, 7), mode="replicate")
+    across = limb_centers(places, shown)[None, None, :, 0]
+    padded = torch.nn.functional.pad(across, (7, 7), mode="replicate")
     return torch.nn.functional.avg_pool1d(padded, 15, stride=1)[0, 0]
 
 

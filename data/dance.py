@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core import distributed
 from core.errors import UserError
 from core.transfer import send
 from data.augmentation.augmentation import Augmentation
-from data.augmentation.reposing import Rates, Reposing
+from data.augmentation.reposing import Pictures, Rates, Reposing
 from data.augmentation.skeletons import fitted_poses
 from data.dance_files import Split, check_root, list_split, read_cuts
 from data.placement import (
@@ -30,7 +31,7 @@ from data.placement import (
 from data.store.images import numbered_folders
 from data.store.picture_files import PictureFiles
 from data.store.remote import RemotePath, as_path
-from data.store.shards import spread
+from data.store.shards import Shards, spread
 from data.types import Batch, Clip
 from data.warp import median_background
 from data.windows import (
@@ -191,49 +192,55 @@ class DanceWindows:
             self._check_length(epoch)
         # (frames, H, W, 3) uint8 each
         self.frames, self.poses = map(as_frames, train.decoded(settings))
-        self.augmentation = None
+        self.augmentation: Augmentation | None = None
+        self.reposing: Reposing | None = None
+        self.version = 0  # of the frames
+        self.larger: Tensor | Shards | None = None
+        self.larger_background: Tensor | None = None
         if settings.augment:
             training = np.concatenate([np.arange(a, b) for a, b in self.recordings])
             self.augmentation = Augmentation(
                 self.frames, self.poses, training, settings.seed, settings.flip_prob
             )
-            self.augmentation.reposing = self._reposing(train, training)
+            rates = Rates(settings.zoom_prob, settings.limb_rotation_prob, settings.limb_dropout)
+            if any(rates):
+                margins = self.augmentation.margins
+                fitted = fitted_poses(train.poses, settings)
+                self.reposing = Reposing(rates, settings.seed, self.recordings, fitted, margins)
+                if rates.zoom:
+                    self._open_larger(train, training)
 
-    def _reposing(self, train: Split, training: np.ndarray) -> Reposing | None:
-        """Return what scales people, turns limbs and loses them, where that is asked for."""
+    def _open_larger(self, train: Split, training: np.ndarray) -> None:
+        """Find the frames in a larger size, if there are any: who is zoomed stays sharp."""
         settings = self.settings
-        rates = Rates(settings.zoom_prob, settings.limb_rotation_prob, settings.limb_dropout)
-        if not rates.any:
-            return None
-        background = self.augmentation.background.to(self.device)
-        larger = larger_background = None
-        if settings.zoom_prob and (factor := larger_by(train.images, settings)) > 1:
-            size = factor * settings.frame_H, factor * settings.frame_W
-            larger, poses = (frames_in(x, *size, settings) for x in (train.images, train.poses))
-            some = training[:: max(1, len(training) // BACKGROUND_FRAMES)]
-            pixels = torch.from_numpy(median_background(larger[some], poses[some]) / 255)
-            larger_background = pixels.permute(2, 0, 1).to(self.device)
-            larger = as_frames(larger)
-        poses = fitted_poses(train.poses, settings)
-        return Reposing(
-            rates,
-            settings.seed,
-            self.poses,
-            poses,
-            self.recordings,
-            background,
-            larger,
-            larger_background,
-        )
+        if (factor := larger_by(train.images, settings)) == 1:
+            return
+        size = factor * settings.frame_H, factor * settings.frame_W
+        larger, poses = (frames_in(x, *size, settings) for x in (train.images, train.poses))
+        some = training[:: max(1, len(training) // BACKGROUND_FRAMES)]
+        background = torch.from_numpy(median_background(larger[some], poses[some]) / 255)
+        self.larger, self.larger_background = as_frames(larger), background.permute(2, 0, 1)
 
     def place(self) -> "DanceWindows":
         """Put all frames on the device where there is room; all processes call it at once."""
-        reposing = self.augmentation.reposing if self.augmentation else None
-        larger = [reposing.larger] if reposing and reposing.larger is not None else []
+        larger = [] if self.larger is None else [self.larger]
         self.frames, self.poses, *larger = place((self.frames, self.poses, *larger), self.device)
         if larger:
-            (reposing.larger,) = larger
+            (self.larger,) = larger
         return self
+
+    def _pictures(self) -> Pictures:
+        backgrounds = self.augmentation.background, self.larger_background
+        near, far = (x if x is None else send(x, self.device) for x in backgrounds)
+        return Pictures(self.frames, self.poses, near, self.larger, far)
+
+    def version_in(self, epoch: int, progress: float) -> int:
+        """Return the version of the frames in an epoch that begins at `progress` of training."""
+        return self.reposing.version_in(epoch, progress) if self.reposing else 0
+
+    def changed_frames(self, version: int, before: int) -> tuple[Tensor, Tensor]:
+        """Return which frames look otherwise than in the version `before`, and how."""
+        return self.reposing.changed_frames(version, before, self._pictures())
 
     def recordings_in(self, epoch: int) -> list[Recording]:
         """Return the part of the recordings that `--partial` and `--fast_train` leave."""
@@ -271,6 +278,7 @@ class DanceWindows:
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         windows, starts = starts, send(torch.from_numpy(starts), self.frames.device)
         batches = starts.split(self.global_batch_size)
+        reposed = self.reposing.reposed(self.version, self._pictures()) if self.version else None
         for number in range(first, self.batches_in(epoch)):
             own = distributed.local_shard(batches[number])
             index = steps[:, None] + own  # (T, B): time leads, as the model works
@@ -279,7 +287,9 @@ class DanceWindows:
             if self.augmentation is not None:
                 begin = number * self.global_batch_size
                 known = windows[begin : begin + self.global_batch_size]
-                batch = self.augmentation.apply(batch, known, epoch, number)
+                batch = reposed.put_into(batch) if reposed else batch
+                margins = reposed.margins if reposed else None
+                batch = self.augmentation.apply(batch, known, epoch, number, margins)
             yield batch
 
     def _check_length(self, epoch: int) -> None:

@@ -46,6 +46,12 @@ class TrainingData(Protocol):
 
     Data with an attribute `tried_ahead` that is False is not looked at before it is trained on: its
     epochs are no such function, or the steps on them are not the engine's.
+
+    Data whose frames look otherwise in some epochs have an attribute `version` that is set before
+    `batches` is called, 0: as in `frames`, and two methods: `version_in(epoch, progress)` for an
+    epoch that begins at `progress` of training, in [0, 1], and `changed_frames(version, before)`,
+    which frames differ from a version before, (n,), and how they look, (n, H, W, C) uint8, both
+    where `frames` lies.
     """
 
     frames: Any  # (frames, H, W, C) uint8, what `Batch.index` counts: a tensor, or `Shards`

@@ -22,12 +22,12 @@ FLAGS: FlagTable = {
              "which must be still"),
         Flag("--flip_prob --mirror", probability, 0.5, "chance that --augment flips a window; 0 "
              "where light or clothes have a side"),
-        Flag("--zoom_prob", number(float, 0, 0.5), 0.0, "chance that --augment shows the person of "
-             "a window nearer or farther, 0.6 to 2.5 times as large"),
-        Flag("--limb_rotation_prob", number(float, 0, 0.5), 0.0, "chance that --augment turns arms "
-             "and legs about their joints"),
-        Flag("--limb_dropout", number(float, 0, 0.9), 0.0, "part of the frames whose pose image "
-             "loses limbs with --augment, some frames in a row, as pose estimators lose them"),
+        Flag("--zoom_prob", number(float, 0, 0.5), 0.0, "part of the frames, some in a row, "
+             "that --augment shows with the person 0.6 to 2.5 times as large"),
+        Flag("--limb_rotation_prob", number(float, 0, 0.5), 0.0, "part of the frames, some in a "
+             "row, in which --augment turns arms and legs about their joints"),
+        Flag("--limb_dropout", number(float, 0, 0.9), 0.0, "part of the frames, some in a row, "
+             "whose pose image loses limbs with --augment, as pose estimators lose them"),
     ],
     "dance model (--model cvae)": [
         Flag("--F_dim", number(int, 8, 4096), 128, "frame feature channels"),

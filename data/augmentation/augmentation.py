@@ -11,7 +11,7 @@ from torch import Tensor
 from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
-from data.augmentation.reposing import ReposedWarp, Reposing
+from data.augmentation.margins import person_margins
 from data.pose.sides import swap_sides
 from data.store.shards import Shards, spread
 from data.types import Batch
@@ -20,8 +20,6 @@ from data.warp import Warp, median_background
 # In pixels of a frame of 32 rows, and of a larger one in proportion.
 RIGHT, DOWN = 12, 1  # at most, either way
 SHEAR = 2.0  # at most by which head and feet move apart from the middle, either way
-TOGETHER = 1 << 23  # pixels that are compared with the background at a time
-PERSON = 40  # gray levels of difference from the background
 
 
 class Augmentation:
@@ -39,36 +37,34 @@ class Augmentation:
         some = torch.from_numpy(spread(training, *frames.shape[1:3]))
         background = median_background(*(x[some].cpu().numpy() for x in (frames, poses)))
         self.background = torch.from_numpy(background / 255).permute(2, 0, 1)
-        parts = torch.arange(len(frames)).split(max(1, TOGETHER // background[..., 0].size))
-        differences = (np.abs(frames[p].cpu().numpy() - background).max(axis=-1) for p in parts)
-        self.margins = np.concatenate([_margins(d > PERSON) for d in differences], axis=1)
+        self.margins = person_margins(frames, background)
         self.seed, self.flip_prob = seed, flip_prob
-        self.reposing: Reposing | None = None  # set where people are also scaled or turned
 
-    def apply(self, batch: Batch, starts: np.ndarray, epoch: int, number: int) -> Batch:
+    def apply(
+        self,
+        batch: Batch,
+        starts: np.ndarray,
+        epoch: int,
+        number: int,
+        margins: np.ndarray | None = None,
+    ) -> Batch:
         """Return the batch with its windows warped; `batch.warp` tells how.
 
         starts: the first frames of the windows of the global batch, which the host knows without
         asking the device. It draws where the windows go; what that means for each pixel is worked
-        out on the device.
+        out on the device. margins (4, N): of frames that look otherwise than they were filmed.
         """
         index = np.arange(batch.frames.shape[1])[:, None] + distributed.local_shard(starts)
         device = batch.frames.device
         if self.background.device != device:
             self.background = send(self.background, device)
-        margins = self.margins[:, index].min(axis=1)  # (4, B): of any frame
-        changes = ()
-        if self.reposing:
-            known = torch.from_numpy(index)
-            batch, changes, changed = self.reposing.apply(batch, known, margins, epoch, number)
-            margins[:, changed] = 0  # stay where they were put
+        margins = self.margins if margins is None else margins
+        margins = margins[:, index].min(axis=1)  # (4, B): of any frame
         moves = (send(torch.from_numpy(x), device) for x in self._sample(margins, epoch, number))
         warp = Warp.of(self.background, *moves)
         flip = warp.flipped[:, None, None, None, None]
         poses = torch.where(flip, swap_sides(batch.conditions), batch.conditions)
         frames, poses = warp.frames(batch.frames), warp.conditions(poses)
-        if changes:
-            warp = ReposedWarp(warp, changes)
         return Batch(frames, poses, batch.index, warp)
 
     def _sample(self, margins: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, ...]:
@@ -95,13 +91,3 @@ class Augmentation:
 def _within(shift: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> np.ndarray:
     """Keep a shift within the space on both sides; none where a side has no space at all."""
     return np.where((back == 0) | (ahead == 0), 0, np.clip(shift, -back, ahead))
-
-
-def _margins(person: np.ndarray) -> np.ndarray:
-    """Free pixels left of, above, right of and below the person: (N, H, W) bool → (4, N).
-
-    0 where there is nobody.
-    """
-    columns, rows = person.any(axis=1), person.any(axis=2)
-    sides = (columns, rows, columns[:, ::-1], rows[:, ::-1])
-    return np.stack([side.argmax(axis=1) for side in sides])

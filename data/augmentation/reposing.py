@@ -1,8 +1,11 @@
-"""Which windows show a person nearer, farther or with limbs turned, and which poses lose limbs.
+"""Training frames as if filmed otherwise: people nearer, farther or with limbs turned, lost limbs.
 
-All are functions of (seed, epoch, batch). What is changed here is flipped, shifted and sheared
-afterwards (`augmentation.py`) as if it had been filmed. Dimensions: B windows, n of them changed,
-T frames, J joints, L limbs, H×W picture.
+Stretches of the recordings are changed, for `EPOCHS` epochs the same ones. So predictions of their
+frames follow each other, and what the model makes of them in a rollout it meets in training: of
+frames changed for one step alone it would see the true one before, and learn to copy from that one
+what the pose lacks. The last part of training sees the frames as they were filmed. How they look is
+told by a version: 0 as filmed, others by (seed, version) alone. Dimensions: N training frames, n of
+them changed, T frames and B windows of a batch, J joints, L limbs, H×W picture.
 """
 
 from dataclasses import dataclass
@@ -12,29 +15,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import distributed
 from core.randomness import Stream, numpy_generator
 from core.transfer import send
-from data.augmentation.limb_dropout import PATTERNS, UPPER_LOST, erase, lost_patterns, period_of
+from data.augmentation.limb_dropout import PATTERNS, UPPER_LOST, erase
+from data.augmentation.margins import person_margins
 from data.augmentation.skeletons import FittedPoses
 from data.augmentation.skinning import CHAINS, Turn
+from data.augmentation.stretches import Stretch, draw_stretches
 from data.augmentation.zoom import Zoom
-from data.placement import gather_windows
 from data.pose.colors import ALL_LIMBS
-from data.pose.rendering import ends_inside, joints_shown, render
+from data.pose.rendering import ends_inside, limb_centers, render
 from data.pose.skeleton import JOINT
 from data.store.shards import Shards
-from data.types import Batch
-from data.warp import Warp
+from data.types import Batch, to_float
 from data.windows import Recording
 
+EPOCHS = 12  # for which the same frames are changed
+UNTIL = 0.8  # of training, in which frames are changed
+MOST_BYTES = 256 * 2**20  # of changed frames and poses; of a larger set a smaller part is changed
 SCALES = (0.6, 2.5)  # of a person
-GROWTH = 0.015  # standard deviation of the log of what a person grows or shrinks by in a frame
+GROWTH = 0.012  # of the log of the scale in a frame, on average, from the first to the last
 HEIGHT_JITTER = 0.06  # of the picture's height, by which the point that stays varies
+SMOOTHED = 9  # frames over which the place of a person is averaged
 ANGLES = (35.0, 50.0)  # degrees at most, of an upper and of a lower bone
 DOUBTFUL = 0.12  # residual from which a fit is not trusted
-LOST_WITHOUT_HEAD = 0.5  # chance that who is cut at the neck loses limbs in the picture as well
-TOGETHER = 64  # pose images from which limbs are erased at a time
+LOST_WITHOUT_HEAD = 0.3  # chance that who is cut at the neck loses limbs in the picture as well
 NECK = JOINT["neck"]
 
 LIMBS_TO_TURN = [
@@ -44,253 +49,233 @@ LIMBS_TO_TURN = [
 ]
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Parts of the windows, and for `limb_dropout` of the frames, that are changed."""
+class Rates(NamedTuple):
+    """Parts of the training frames that are changed."""
 
     zoom: float = 0.0
     limb_rotation: float = 0.0
     limb_dropout: float = 0.0
 
-    @property
-    def any(self) -> bool:
-        """True where something is changed at all."""
-        return max(self.zoom, self.limb_rotation, self.limb_dropout) > 0
 
+class Pictures(NamedTuple):
+    """What is changed: (N, H, W, 3) uint8 each, and the background (3, H, W).
 
-@dataclass(frozen=True)
-class Changed:
-    """Windows `rows` (n,) of a batch whose person is scaled or turned, and how."""
+    larger: the frames in a multiple of their size, where there are any, and their background.
+    """
 
-    rows: Tensor
-    change: Zoom | Turn
+    frames: Tensor | Shards
+    poses: Tensor | Shards
     background: Tensor
-    true: Tensor  # (n, T, C, H, W), before
-    sharper: Tensor | None  # and after, where that is from larger pictures
-
-    def frames(self, frames: Tensor) -> Tensor:
-        """Change the foreground of other frames of these windows, (n, t, C, H, W), t ≤ T.
-
-        Where larger pictures gave the true ones, what these differ in is changed and added.
-        """
-        t = frames.shape[1]
-        change, behind = self.change.first(t), self.background
-        changed = change.frames(frames, behind, behind)
-        if self.sharper is None:
-            return changed
-        error = changed - change.frames(self.true[:, :t], behind, behind)
-        return (self.sharper[:, :t] + error).clamp_(0, 1)
+    larger: Tensor | Shards | None = None
+    larger_background: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class ReposedWarp:
-    """A warp of a batch some of whose windows are changed before (`Warp`)."""
+class Reposed:
+    """The frames `rows` (n,), rising, as they look for some epochs: (n, H, W, 3) uint8."""
 
-    warp: Warp
-    changes: tuple[Changed, ...]
+    rows: np.ndarray
+    frames: Tensor
+    poses: Tensor
+    at: Tensor  # (N,) where a training frame is among them, -1: it is as filmed
+    margins: np.ndarray  # (4, N): free pixels around the person, in all training frames
 
-    def frames(self, frames: Tensor) -> Tensor:
-        """Change and warp the foreground: (B, t, C, H, W) → the same."""
-        if self.changes:
-            frames = frames.clone()
-        for changed in self.changes:
-            frames[changed.rows] = changed.frames(frames[changed.rows])
-        return self.warp.frames(frames)
-
-    def back(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the warp; of a changed window nothing is known then."""
-        frames, known = self.warp.back(frames)
-        if self.changes:
-            known = known.clone()
-        for changed in self.changes:
-            known[changed.rows] = False
-        return frames, known
-
-
-class Lost(NamedTuple):
-    """The pose images that lack limbs for some epochs."""
-
-    period: int
-    at: Tensor  # (N,) where the pose image of a frame is, -1: it is whole
-    images: Tensor  # (lost, H, W, 3) uint8
+    def put_into(self, batch: Batch) -> Batch:
+        """Return the batch with these frames and poses in the place of those that were filmed."""
+        if len(self.rows) == 0:
+            return batch
+        at = self.at[batch.index].T  # (B, T)
+        changed = (at >= 0)[:, :, None, None, None]
+        at = at.clamp(min=0)
+        frames, poses = (
+            torch.where(changed, to_float(mine[at]).permute(0, 1, 4, 2, 3), theirs)
+            for mine, theirs in ((self.frames, batch.frames), (self.poses, batch.conditions))
+        )
+        return batch._replace(frames=frames, conditions=poses)
 
 
 class Reposing:
-    """Changes windows as (seed, epoch, batch) say."""
+    """Changes stretches of the training frames as (seed, version) say."""
 
     def __init__(
         self,
         rates: Rates,
         seed: int,
-        images: Tensor | Shards,
-        poses: FittedPoses,
         recordings: list[Recording],
-        background: Tensor,
-        larger: Tensor | Shards | None = None,
-        larger_background: Tensor | None = None,
+        fitted: FittedPoses,
+        margins: np.ndarray,
     ):
-        """images (N, H, W, 3) uint8: the pose images, with their skeletons in `poses`.
+        """margins (4, N): free pixels around the person. Who touches the border is not scaled:
+        the part that is missing would have to come along."""
+        self.rates, self.seed, self.recordings, self.margins = rates, seed, recordings, margins
+        self.skeletons, self.style = fitted
+        shown = self.skeletons.shown.numpy()
+        trusted = (self.skeletons.residual < DOUBTFUL).numpy() & shown.any(1)
+        whole = shown[:, LIMBS_TO_TURN].all(1)
+        self.can_be = Rates(trusted & (margins > 0).all(0), trusted & whole, trusted)
+        self._latest: tuple[int, Reposed] | None = None
 
-        background (C, H, W); larger: the frames in a multiple of their size, if there are."""
-        self.rates, self.seed, self.recordings = rates, seed, recordings
-        self.images = images
-        self.skeletons, self.style = poses
-        self.background = background
-        self.larger, self.larger_background = larger, larger_background
-        self.trusted = (self.skeletons.residual < DOUBTFUL) & self.skeletons.shown.any(1)
-        inside = self.skeletons.places[self.trusted][:, JOINT["mid_hip"], 1]
-        middle = float(inside.median()) if len(inside) else 0.5 * background.shape[-2]
-        # A camera that looks straight ahead at about the height of the hips: who comes nearer
-        # grows about this row.
-        self.level = float(np.clip(middle / background.shape[-2], 0.25, 0.6))
-        self.lost: Lost | None = None
+    @staticmethod
+    def version_in(epoch: int, progress: float) -> int:
+        """Return the version of the frames in an epoch that begins at `progress` of training."""
+        return 1 + epoch // EPOCHS if progress < UNTIL else 0
 
-    def apply(
-        self, batch: Batch, index: Tensor, margins: np.ndarray, epoch: int, number: int
-    ) -> tuple[Batch, tuple[Changed, ...], np.ndarray]:
-        """Return the batch with some windows scaled or turned, how, and which these are, (B,) bool.
+    def stretches(self, version: int, frame_bytes: int) -> Rates:
+        """Draw the stretches of a version: for each kind of change a list, no frame in two of them.
 
-        index: the frames of the windows, (T, B), on the host. margins (4, B): free pixels left of,
-        above, right of and below the person in any frame.
+        frame_bytes: the size of a frame.
         """
-        own, B = distributed.local_shard, distributed.world_size() * index.shape[1]
-        rng = numpy_generator(self.seed, Stream.BODY, epoch, number)
-        toss, chances = own(rng.random(B)), own(rng.random((B, 16)))
-        trusted = self.trusted[index].all(0).numpy()
-        zoomed = trusted & (toss < self.rates.zoom)
-        turned = trusted & (toss > 1 - self.rates.limb_rotation) & ~zoomed
-        turned &= self.skeletons.shown[index].all(0)[:, LIMBS_TO_TURN].all(1).numpy()
-        frames, poses = batch.frames.clone(), batch.conditions.clone()
-        if self.rates.limb_dropout:
-            some = np.flatnonzero(~zoomed & ~turned)
-            self._lose_limbs(poses, index, some, epoch)
-        changes = []
-        for chosen, change in ((zoomed, self._zoom), (turned, self._turn)):
-            if not chosen.any():
-                continue
-            some = index[:, chosen]  # (T, n)
-            rows = send(torch.from_numpy(np.flatnonzero(chosen)), frames.device)
-            made, after = change(batch, rows, some, margins[:, chosen], chances[chosen], poses)
-            frames[rows] = after
-            sharper = after if change == self._zoom and self.larger is not None else None
-            changes.append(Changed(rows, made, self.background, batch.frames[rows], sharper))
-        return batch._replace(frames=frames, conditions=poses), tuple(changes), zoomed | turned
+        if version == 0:
+            return Rates([], [], [])
+        total = sum(end - first for first, end in self.recordings)
+        most = min(1.0, MOST_BYTES / (2 * frame_bytes * total * sum(self.rates)))
+        shares = [rate * most for rate in self.rates]
+        rng = numpy_generator(self.seed, Stream.BODY, version, 0)
+        return Rates(*draw_stretches(self.recordings, self.can_be, shares, rng))
+
+    def changed_frames(
+        self, version: int, before: int, pictures: Pictures
+    ) -> tuple[Tensor, Tensor]:
+        """Return which frames look otherwise than in the version `before`, and how.
+
+        (n,) and (n, H, W, 3) uint8, where the frames lie.
+        """
+        now, frames = self.reposed(version, pictures), pictures.frames
+        kinds = self.stretches(before, frames[:1].nbytes)
+        earlier = [stretch.rows for stretches in kinds for stretch in stretches]
+        rows = torch.from_numpy(np.unique(np.concatenate([now.rows, *earlier])))
+        rows = rows.to(frames.device)
+        look, at = frames[rows], now.at.to(rows.device)[rows]
+        look[at >= 0] = now.frames.to(rows.device)[at[at >= 0]]
+        return rows, look
+
+    def reposed(self, version: int, pictures: Pictures) -> Reposed:
+        """Return what is shown otherwise than it was filmed, and how."""
+        if self._latest is None or self._latest[0] != version:
+            self._latest = version, self._repose(version, pictures)
+        return self._latest[1]
+
+    def _repose(self, version: int, pictures: Pictures) -> Reposed:
+        frames = pictures.frames
+        rng = numpy_generator(self.seed, Stream.BODY, version, 1)
+        kinds = self.stretches(version, frames[:1].nbytes)
+        changed = [
+            (stretch.rows, *change(stretch, pictures, rng))
+            for stretches, change in zip(kinds, (self._zoomed, self._turned, self._limbs_lost))
+            for stretch in stretches
+        ]
+        device = pictures.background.device
+        none = torch.empty(0, *frames.shape[1:], dtype=torch.uint8, device=device)
+        rows, *new = zip(*changed) if changed else ([np.empty(0, np.int64)], [none], [none])
+        rows = np.concatenate(rows)
+        order = rows.argsort()
+        at = np.full(len(frames), -1)
+        at[rows[order]] = np.arange(len(rows))
+        reorder = send(torch.from_numpy(order), device)
+        new = [torch.cat(list(parts))[reorder] for parts in new]
+        background = 255 * pictures.background.permute(1, 2, 0).cpu().numpy()
+        margins = self.margins.copy()
+        margins[:, rows[order]] = person_margins(new[0], background)
+        return Reposed(rows[order], *new, send(torch.from_numpy(at), device), margins)
 
     # ----------------------------------------------------------------------- zoom
 
-    def _zoom(self, batch, rows, index, margins, chances, poses) -> tuple[Zoom, Tensor]:
-        zoom = self._sample_zoom(index, margins, chances)
-        near = (zoom.scale > 1).all(1)
-        H, W = self.background.shape[-2:]
-        places = self._places(index)  # (n, T, J, 2)
+    def _zoomed(self, stretch: Stretch, pictures: Pictures, rng) -> tuple[Tensor, Tensor]:
+        background = pictures.background
+        H, W = background.shape[-2:]
+        places, shown = self._joints(stretch.rows)
+        zoom = self._sample_zoom(stretch, places, shown, (H, W), rng)
         moved = zoom.places(places, (H, W))
-        shown = self._shown(index) & ends_inside(moved, H, W)
-        shown &= self._kept_without_head(moved, chances)
-        device = batch.frames.device
-        zoom = zoom.to(device)
-        self._render(poses, rows, moved, shown)
-        frames = batch.frames[rows]
-        after = zoom.frames(frames, self.background, self.background)
-        if self.larger is not None and near.any():
-            where = send(index[:, near], self.larger.device)
-            large = gather_windows(self.larger, where, device)
-            at = send(near.nonzero()[:, 0], device)
-            some = Zoom(*(value[at] for value in zoom))
-            after[at] = some.frames(large, self.background, self.larger_background)
-        return zoom, after
+        shown = shown & ends_inside(moved, H, W)
+        if rng.random() < LOST_WITHOUT_HEAD:
+            left = PATTERNS[int(rng.choice(UPPER_LOST))]
+            shown &= left | (moved[:, NECK, 1] >= 0)[:, None]
+        zoom = zoom.to(background.device)
+        frames = zoom.frames(_taken(pictures.frames, stretch.rows, background), background)
+        if pictures.larger is not None:
+            large = _taken(pictures.larger, stretch.rows, background)
+            sharp = zoom.frames(large, background, pictures.larger_background)
+            frames = torch.where((zoom.scale > 1)[:, None, None, None], sharp, frames)
+        return _pixels(frames), self._rendered(moved, shown, background)
 
-    def _sample_zoom(self, index: Tensor, margins: np.ndarray, chances: np.ndarray) -> Zoom:
-        """Sample how n windows are scaled; a side where a person is cut stays at the border."""
-        T = len(index)
-        W = self.background.shape[-1]
-        cut_left, cut_top, cut_right, cut_bottom = margins == 0
+    def _sample_zoom(
+        self,
+        stretch: Stretch,
+        places: Tensor,
+        shown: Tensor,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> Zoom:
+        """Sample how a person comes nearer or goes farther, about where they are across."""
+        H, W = size
         least, most = np.log(SCALES)
-        least = np.where(cut_left | cut_top | cut_right | cut_bottom, 0.0, least)
-        scale = np.exp(least + chances[:, 0] * (most - least))
-        growth = GROWTH * np.sqrt(12) * (chances[:, 1] - 0.5)
-        scales = np.exp(growth[:, None] * (np.arange(T) - (T - 1))) * scale[:, None]
-        places = self._places(index)[:, -1].numpy()  # (n, J, 2)
-        seen = joints_shown(self.skeletons.shown[index[-1]]).numpy()
-        x = np.where(seen, places[..., 0], np.nan)
-        center = np.nanmean(x, axis=1) / W
-        level = self.level + HEIGHT_JITTER * (2 * chances[:, 2] - 1)
-        target = 0.1 + 0.8 * chances[:, 3]
-        smallest = scales.min(1)
-        target = np.where(cut_left, np.minimum(target, smallest * center), target)
-        target = np.where(cut_right, np.maximum(target, 1 - smallest * (1 - center)), target)
-        stack = (np.stack([center, level], axis=1), np.stack([target, level], axis=1))
-        return Zoom(*(torch.from_numpy(v.astype(np.float32)) for v in (scales, *stack)))
+        first = rng.uniform(least, most)
+        last = np.clip(first + GROWTH * stretch.length * rng.normal(), least, most)
+        scale = np.exp(first + (last - first) * _smooth(stretch.along))
+        across = limb_centers(places, shown)[:, 0].numpy() / W
+        padded = np.pad(across, SMOOTHED // 2, mode="edge")
+        across = np.convolve(padded, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+        level = self._level(H) + HEIGHT_JITTER * rng.uniform(-1, 1)
+        center = np.stack([across, np.full_like(across, level)], axis=1)
+        scale, center = (torch.from_numpy(value.astype(np.float32)) for value in (scale, center))
+        return Zoom(scale, center, center)
 
-    def _kept_without_head(self, moved: Tensor, chances: np.ndarray) -> Tensor:
-        """What an estimator finds of people whose head is out of the picture: (n, T, L) bool."""
-        headless = (moved[:, :, NECK, 1] < 0).any(1)
-        lost = headless & torch.from_numpy(chances[:, 4] < LOST_WITHOUT_HEAD)
-        which = np.array(UPPER_LOST)[(chances[:, 5] * len(UPPER_LOST)).astype(int)]
-        kept = PATTERNS[torch.from_numpy(which)] | ~lost[:, None]
-        return kept[:, None]
+    def _level(self, H: int) -> float:
+        """The row about which people grow, as a share of the height.
 
-    # ------------------------------------------------------------------- rotation
-
-    def _turn(self, batch, rows, index, margins, chances, poses) -> tuple[Turn, Tensor]:
-        n = len(rows)
-        signed = 2 * chances[:, : 2 * len(CHAINS)].reshape(n, len(CHAINS), 2) - 1
-        angles = np.radians(ANGLES) * signed
-        device = batch.frames.device
-        H, W = self.background.shape[-2:]
-        angles = send(torch.from_numpy(angles.astype(np.float32)), device)
-        turn = Turn.of(angles, send(self._places(index), device), (H, W))
-        shown = send(self._shown(index), device) & ends_inside(turn.places, H, W)
-        self._render(poses, rows, turn.places, shown)
-        return turn, turn.frames(batch.frames[rows], self.background)
-
-    def _render(self, poses: Tensor, rows: Tensor, places: Tensor, shown: Tensor) -> None:
-        """Render joints (n, T, J, 2) into the windows `rows` of pose images, in place.
-
-        The pose of a window's first frame is left blank: nothing is predicted from it.
+        A camera that looks straight ahead is at about the height of the hips.
         """
-        H, W = self.background.shape[-2:]
-        flat = (send(values[:, 1:].flatten(0, 1), poses.device) for values in (places, shown))
-        rendered = render(*flat, H, W, self.style).unflatten(0, (len(rows), -1))
-        poses[rows] = torch.cat([torch.ones_like(rendered[:, :1]), rendered], dim=1)
+        hips = self.skeletons.places[self.can_be.limb_dropout][:, JOINT["mid_hip"], 1]
+        middle = float(hips.median()) / H if len(hips) else 0.5
+        return float(np.clip(middle, 0.25, 0.6))
 
-    # -------------------------------------------------------------------- dropout
+    # ------------------------------------------------------------ turned, and lost
 
-    def _lose_limbs(self, poses: Tensor, index: Tensor, some: np.ndarray, epoch: int) -> None:
-        """Put into the windows `some`, in place, the poses that have lost limbs in this epoch."""
-        if self.lost is None or self.lost.period != period_of(epoch):
-            self.lost = self._lost_in(epoch)
-        at = self.lost.at[index[:, some]]  # (T, n)
-        steps, columns = (at >= 0).nonzero(as_tuple=True)
-        rows = torch.from_numpy(some)[columns]
-        device = poses.device
-        images = send(self.lost.images[at[steps, columns]], device).permute(0, 3, 1, 2)
-        poses[send(rows, device), send(steps, device)] = images / 255
+    def _turned(self, stretch: Stretch, pictures: Pictures, rng) -> tuple[Tensor, Tensor]:
+        background = pictures.background
+        H, W = background.shape[-2:]
+        first, last = np.radians(ANGLES) * rng.uniform(-1, 1, (2, 1, len(CHAINS), 2))
+        angles = first + (last - first) * _smooth(stretch.along)[:, None, None]
+        places, shown = self._joints(stretch.rows)
+        device = background.device
+        angles = send(torch.from_numpy(angles.astype(np.float32)), device)
+        turn = Turn.of(angles, send(places, device), (H, W))
+        frames = turn.frames(_taken(pictures.frames, stretch.rows, background), background)
+        shown = send(shown, device) & ends_inside(turn.places, H, W)
+        return _pixels(frames), self._rendered(turn.places, shown, background)
 
-    def _lost_in(self, epoch: int) -> "Lost":
-        """Erase limbs from the pose images that lose some in this epoch."""
-        rate = self.rates.limb_dropout
-        patterns = torch.from_numpy(lost_patterns(self.recordings, rate, self.seed, epoch))
-        frames = (patterns >= 0).nonzero()[:, 0]
-        at = torch.full_like(patterns, -1)
-        at[frames] = torch.arange(len(frames))
-        images = [
-            erase(
-                self.images[some].cpu().permute(0, 3, 1, 2) / 255,
-                self.skeletons.places[some],
-                self.skeletons.shown[some],
-                PATTERNS[patterns[some]],
-            )
-            for some in frames.split(TOGETHER)
-        ]
-        pixels = torch.cat([(255 * part).round().byte().permute(0, 2, 3, 1) for part in images])
-        return Lost(period_of(epoch), at, pixels)
+    def _limbs_lost(self, stretch: Stretch, pictures: Pictures, rng) -> tuple[Tensor, Tensor]:
+        device = pictures.background.device
+        places, shown = (send(value, device) for value in self._joints(stretch.rows))
+        left = PATTERNS[int(rng.integers(len(PATTERNS)))].expand(len(shown), -1)
+        poses = _taken(pictures.poses, stretch.rows, pictures.background)
+        frames = _taken(pictures.frames, stretch.rows, pictures.background)
+        return _pixels(frames), _pixels(erase(poses, places, shown, send(left, device)))
 
-    # ---------------------------------------------------------------------- joints
+    # ---------------------------------------------------------------------- shared
 
-    def _places(self, index: Tensor) -> Tensor:
-        """Joints of windows (T, n) as (n, T, J, 2)."""
-        return self.skeletons.places[index].transpose(0, 1)
+    def _joints(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Joints (n, J, 2) and the limbs shown (n, L)."""
+        return self.skeletons.places[rows], self.skeletons.shown[rows]
 
-    def _shown(self, index: Tensor) -> Tensor:
-        """Limbs of windows (T, n) as (n, T, L) bool."""
-        return self.skeletons.shown[index].transpose(0, 1)
+    def _rendered(self, places: Tensor, shown: Tensor, background: Tensor) -> Tensor:
+        H, W = background.shape[-2:]
+        places, shown = (send(value, background.device) for value in (places, shown))
+        return _pixels(render(places, shown, H, W, self.style))
+
+
+def _smooth(along: np.ndarray) -> np.ndarray:
+    """A way from 0 to 1 that begins and ends slowly."""
+    return along**2 * (3 - 2 * along)
+
+
+def _taken(frames: Tensor | Shards, rows: np.ndarray, like: Tensor) -> Tensor:
+    """Some of (N, H, W, 3) uint8 as (n, 3, H, W) in [0, 1], where `like` lies."""
+    own = frames.device
+    taken = frames[send(torch.from_numpy(rows), own)]
+    return to_float(send(taken, like.device)).permute(0, 3, 1, 2)
+
+
+def _pixels(pictures: Tensor) -> Tensor:
+    """(n, 3, H, W) in [0, 1] → (n, H, W, 3) uint8."""
+    return (255 * pictures).round().byte().permute(0, 2, 3, 1)

@@ -2,7 +2,7 @@
 
 Linear blend skinning of the foreground: every pixel belongs to the rigid parts of the body near it
 by weights that sum to one; each part is turned as a whole, and the parts are added up before the
-background. Dimensions: n windows, T frames, C colors, H×W picture, J joints, K parts: the trunk,
+background. Dimensions: n frames, C colors, H×W picture, J joints, K parts: the trunk,
 which stays, and an upper and a lower one of every limb.
 """
 
@@ -37,10 +37,10 @@ SOFTNESS = 0.6  # pixels over which one part gives way to the next
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn of the limbs of n windows, for pictures of one size.
+    """A turn of the limbs in n frames of one size.
 
-    places (n, T, J, 2): the joints afterwards, in pixels; weights (n, T, K, H, W): how much of a
-    pixel goes with each part; grid (n, T, K - 1, H, W, 2): where a turned part is taken from.
+    places (n, J, 2): the joints afterwards, in pixels; weights (n, K, H, W): how much of a pixel
+    goes with each part; grid (n, K - 1, H, W, 2): where a turned part is taken from.
     """
 
     places: Tensor
@@ -49,65 +49,60 @@ class Turn:
 
     @classmethod
     def of(cls, angles: Tensor, joints: Tensor, size: tuple[int, int]) -> "Turn":
-        """Turn joints (n, T, J, 2) in pixels of a picture of `size` (H, W).
+        """Turn joints (n, J, 2) in pixels of a picture of `size` (H, W).
 
         angles (n, len(CHAINS), 2), in radians: of an upper and a lower bone.
         """
         chains = send(torch.tensor(CHAINS), joints.device)
-        limbs = joints[:, :, chains]  # (n, T, 4, 4, 2)
+        limbs = joints[:, chains]  # (n, chains, 4, 2)
         first, middle = limbs[..., 0, :], limbs[..., 1, :]  # what turns, before
-        upper, both = angles[:, None, :, 0], angles.sum(-1)[:, None]
+        upper, both = angles[..., 0], angles.sum(-1)
         elbow = first + _turned(middle - first, upper)
         ends = elbow[..., None, :] + _turned(limbs[..., 2:, :] - middle[..., None, :], both)
         places = joints.clone()
-        places[:, :, chains[:, 1]] = elbow
-        places[:, :, chains[:, 2:]] = ends
+        places[:, chains[:, 1]] = elbow
+        places[:, chains[:, 2:]] = ends
 
         points = pixel_centers(*size, joints.device)
-        pivots = torch.stack([first, middle], dim=3).flatten(2, 3)  # (n, T, K - 1, 2)
-        moved = torch.stack([first, elbow], dim=3).flatten(2, 3)
-        by = torch.stack([upper, both], dim=3).flatten(2, 3).expand(pivots.shape[:-1])
+        pivots = torch.stack([first, middle], dim=2).flatten(1, 2)  # (n, K - 1, 2)
+        moved = torch.stack([first, elbow], dim=2).flatten(1, 2)
+        by = torch.stack([upper, both], dim=2).flatten(1, 2)
         source = _turned(points - moved[..., None, None, :], -by) + pivots[..., None, None, :]
         pixels = send(torch.tensor(size[::-1], dtype=source.dtype), source.device)
         grid = 2 * source / pixels - 1
         return cls(places, _weights(joints, points), grid)
 
-    def first(self, steps: int) -> "Turn":
-        """Return that of the first frames of each window."""
-        return Turn(self.places[:, :steps], self.weights[:, :steps], self.grid[:, :steps])
-
-    def frames(self, frames: Tensor, background: Tensor, _: Tensor | None = None) -> Tensor:
-        """Turn the limbs of the foreground: (n, T, C, H, W) → the same."""
-        C = frames.shape[2]
+    def frames(self, frames: Tensor, background: Tensor) -> Tensor:
+        """Turn the limbs of the foreground: (n, C, H, W) → the same."""
+        C = frames.shape[1]
         difference = frames - background
-        opacity = (difference.abs().amax(dim=2, keepdim=True) / OPAQUE).clamp_(max=1)
-        solid = torch.cat([opacity * frames, opacity], dim=2)[:, :, None]  # (n, T, 1, C + 1, H, W)
-        parts = self.weights[:, :, :, None] * solid
-        layers = parts[:, :, 1:].flatten(0, 2)
-        turned = grid_sample(layers, self.grid.flatten(0, 2), align_corners=False)
-        turned = turned.unflatten(0, self.grid.shape[:3])
-        total = parts[:, :, 0] + turned.sum(2)
-        cover = total[:, :, C:]
-        brought = total[:, :, :C] / cover.clamp(min=1)
+        opacity = (difference.abs().amax(dim=1, keepdim=True) / OPAQUE).clamp_(max=1)
+        solid = torch.cat([opacity * frames, opacity], dim=1)[:, None]  # (n, 1, C + 1, H, W)
+        parts = self.weights[:, :, None] * solid
+        layers = parts[:, 1:].flatten(0, 1)
+        turned = grid_sample(layers, self.grid.flatten(0, 1), align_corners=False)
+        total = parts[:, 0] + turned.unflatten(0, self.grid.shape[:2]).sum(1)
+        cover = total[:, C:]
+        brought = total[:, :C] / cover.clamp(min=1)
         # What is not opaque, such as a shadow, stays, but where a limb comes to lie over it.
         shadow = (1 - opacity) * difference * (1 - (cover - opacity).clamp(0, 1))
         return (brought + (1 - cover.clamp(max=1)) * background + shadow).clamp_(0, 1)
 
 
 def _weights(joints: Tensor, points: Tensor) -> Tensor:
-    """How much of each of the points (H, W, 2) goes with each part: (n, T, K, H, W)."""
+    """How much of each of the points (H, W, 2) goes with each part: (n, K, H, W)."""
     bones = send(BONES, joints.device)
-    start, end = joints[:, :, bones, None, None].unbind(3)  # (n, T, bones, 1, 1, 2)
+    start, end = joints[:, bones, None, None].unbind(2)  # (n, bones, 1, 1, 2)
     along = end - start
     offset = points - start
     t = (offset * along).sum(-1) / along.square().sum(-1).clamp(min=1e-6)
-    distance = (offset - t.clamp(0, 1)[..., None] * along).norm(dim=-1)  # (n, T, bones, H, W)
-    spine = (joints[:, :, JOINT["neck"]] - joints[:, :, JOINT["mid_hip"]]).norm(dim=-1)
-    spine = spine[:, :, None, None, None]
-    trunk = distance[:, :, : len(_TRUNK)].amin(2, keepdim=True) - TRUNK_REACH * spine
-    limbs = distance[:, :, len(_TRUNK) :].unflatten(2, (len(CHAINS), 3))
-    parts = torch.stack([limbs[:, :, :, 0], limbs[:, :, :, 1:].amin(3)], dim=3).flatten(2, 3)
-    return (torch.cat([trunk, parts - LIMB_REACH * spine], dim=2) / -SOFTNESS).softmax(2)
+    distance = (offset - t.clamp(0, 1)[..., None] * along).norm(dim=-1)  # (n, bones, H, W)
+    spine = (joints[:, JOINT["neck"]] - joints[:, JOINT["mid_hip"]]).norm(dim=-1)
+    spine = spine[:, None, None, None]
+    trunk = distance[:, : len(_TRUNK)].amin(1, keepdim=True) - TRUNK_REACH * spine
+    limbs = distance[:, len(_TRUNK) :].unflatten(1, (len(CHAINS), 3))
+    parts = torch.stack([limbs[:, :, 0], limbs[:, :, 1:].amin(2)], dim=2).flatten(1, 2)
+    return (torch.cat([trunk, parts - LIMB_REACH * spine], dim=1) / -SOFTNESS).softmax(1)
 
 
 def _turned(vectors: Tensor, angle: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """People nearer or farther than any that were filmed: the foreground scaled before the background.
 
 A scaled person is taken from larger pictures of the same frames where there are any, and so stays
-sharp. Dimensions: n windows, T frames, C colors, h×w source, H×W result, J joints.
+sharp. Dimensions: n frames, C colors, h×w source, H×W result, J joints.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ SHARPEN = 0.5  # at twice the size or more, of the difference from the surroundi
 
 
 class Zoom(NamedTuple):
-    """Scale by `scale` (n, T) about a point; what was at `center` (n, 2) is then at `target`.
+    """Scale by `scale` (n,) about a point; what was at `center` (n, 2) is then at `target`.
 
     Both in shares of the picture, x before y, so that they hold for pictures of any size.
     """
@@ -30,30 +30,27 @@ class Zoom(NamedTuple):
         """Return the zoom on a device."""
         return Zoom(*(send(value, device) for value in self))
 
-    def first(self, steps: int) -> "Zoom":
-        """Return that of the first frames of each window."""
-        return self._replace(scale=self.scale[:, :steps])
-
     def places(self, places: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scale joints (n, T, J, 2), in pixels of a picture of `size` (H, W)."""
+        """Scale joints (n, J, 2), in pixels of a picture of `size` (H, W)."""
         H, W = size
         pixels = places.new_tensor([W, H])
-        center, target = self.center[:, None, None] * pixels, self.target[:, None, None] * pixels
-        return target + self.scale[..., None, None] * (places - center)
+        center, target = self.center[:, None] * pixels, self.target[:, None] * pixels
+        return target + self.scale[:, None, None] * (places - center)
 
-    def frames(self, frames: Tensor, background: Tensor, behind: Tensor) -> Tensor:
-        """Scale the foreground: (n, T, C, h, w) before `background` (C, H, W) → (n, T, C, H, W).
+    def frames(self, frames: Tensor, background: Tensor, behind: Tensor | None = None) -> Tensor:
+        """Scale the foreground: (n, C, h, w) before `background` (C, H, W) → (n, C, H, W).
 
-        behind (C, h, w): the background in the size of the frames, a multiple of the result's.
+        behind (C, h, w): the background in the size of the frames, a multiple of the result's, if
+        that is another.
         """
-        n, T, C, h, w = frames.shape
+        C, h, w = frames.shape[1:]
         H = background.shape[-2]
-        difference = frames - behind
-        opacity = (difference.abs().amax(dim=2, keepdim=True) / OPAQUE).clamp_(max=1)
+        difference = frames - (background if behind is None else behind)
+        opacity = (difference.abs().amax(dim=1, keepdim=True) / OPAQUE).clamp_(max=1)
         # What is opaque brings its color, what is not its difference, such as a shadow.
         shadow = (1 - opacity) * difference * _near(opacity, h // 4)
-        layers = torch.cat([opacity * frames, opacity, shadow], dim=2).flatten(0, 1)
-        layers = grid_sample(layers, self._grid(h, w, T), mode="bicubic", align_corners=False)
+        layers = torch.cat([opacity * frames, opacity, shadow], dim=1)
+        layers = grid_sample(layers, self._grid(h, w), mode="bicubic", align_corners=False)
         solid, shadow = layers[:, : C + 1], layers[:, C + 1 :]
         if h == H:
             solid = solid + self._amount() * (solid - _smoothed(solid, 3))
@@ -61,36 +58,34 @@ class Zoom(NamedTuple):
             solid, shadow = (avg_pool2d(layer, h // H) for layer in (solid, shadow))
         opacity = solid[:, C:].clamp(0, 1)
         brought = solid[:, :C].clamp(min=0).minimum(opacity) + shadow
-        return (brought + (1 - opacity) * background).clamp_(0, 1).unflatten(0, (n, T))
+        return (brought + (1 - opacity) * background).clamp_(0, 1)
 
     def _amount(self) -> Tensor:
-        """How much is sharpened what was not filmed in that size: (n·T, 1, 1, 1)."""
-        return (SHARPEN * (self.scale - 1)).clamp(0, SHARPEN).flatten()[:, None, None, None]
+        """How much is sharpened what was not filmed in that size: (n, 1, 1, 1)."""
+        return (SHARPEN * (self.scale - 1)).clamp(0, SHARPEN)[:, None, None, None]
 
-    def _grid(self, h: int, w: int, T: int) -> Tensor:
-        """Where each pixel of the result is taken from: (n·T, h, w, 2) in [-1, 1]."""
+    def _grid(self, h: int, w: int) -> Tensor:
+        """Where each pixel of the result is taken from: (n, h, w, 2) in [-1, 1]."""
         x = (torch.arange(w, device=self.scale.device) + 0.5) / w
         y = (torch.arange(h, device=self.scale.device) + 0.5) / h
         points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2)
-        center, target = self.center[:, None, None, None], self.target[:, None, None, None]
-        source = center + (points - target) / self.scale[..., None, None, None]  # (n, T, h, w, 2)
-        return 2 * source.flatten(0, 1) - 1
+        center, target = self.center[:, None, None], self.target[:, None, None]
+        return 2 * (center + (points - target) / self.scale[:, None, None, None]) - 1
 
 
 def _near(opacity: Tensor, reach: int) -> Tensor:
-    """1 near the person, 0 farther than about `reach` pixels: (n, T, 1, h, w)."""
-    flat = opacity.flatten(0, 1)
+    """1 near the person, 0 farther than about `reach` pixels: (n, 1, h, w)."""
     half = reach // 2
     side, pad = 4 * half + 1, 2 * half
-    near = max_pool2d(flat, (side, 1), stride=1, padding=(pad, 0))  # rows, then columns: quicker
+    near = max_pool2d(opacity, (side, 1), stride=1, padding=(pad, 0))  # rows, then columns: quicker
     near = max_pool2d(near, (1, side), stride=1, padding=(0, pad))
     near = _smoothed(near, 2 * half + 1)
-    width = flat.shape[-1]
-    aside = (torch.arange(width, device=flat.device) + 0.5).minimum(
-        width - 0.5 - torch.arange(width, device=flat.device)
+    width = opacity.shape[-1]
+    aside = (torch.arange(width, device=opacity.device) + 0.5).minimum(
+        width - 0.5 - torch.arange(width, device=opacity.device)
     )
     fade = (aside / reach).clamp(max=1)  # where the picture ends, so does what is known of a shadow
-    return (near * fade).view(opacity.shape)
+    return near * fade
 
 
 def _smoothed(pictures: Tensor, side: int) -> Tensor:

@@ -65,6 +65,16 @@ def joints_shown(shown: Tensor) -> Tensor:
     return shown.float() @ JOINT_LIMBS.T > 0
 
 
+def limb_centers(places: Tensor, shown: Tensor) -> Tensor:
+    """Return the mean of the middles of the limbs shown, of all where none is: (…, J, 2) → (…, 2).
+
+    shown (…, L) bool.
+    """
+    middles = places[..., send(ENDS, places.device), :].mean(-2)
+    shown = (shown | ~shown.any(-1, keepdim=True)).unsqueeze(-1)
+    return (middles * shown).sum(-2) / shown.sum(-2)
+
+
 def pixel_centers(H: int, W: int, device: torch.device) -> Tensor:
     """Return the middle of every pixel, (H, W, 2)."""
     x, y = (torch.arange(size, device=device) + 0.5 for size in (W, H))

@@ -119,6 +119,7 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], bool]] = {  # and whether it mu
     "fingerprint": (_is_table, False),
     "epoch_metrics": (_is_begun_epoch, False),
     "prediction_buffer": (_is_pictures, False),
+    "frames_version": (_is_counter(0), False),
     "data": (lambda value: isinstance(value, str) and len(value) < 1000, False),
 }
 

@@ -111,6 +111,7 @@ class TrainingLoop:
         """
         run, saver, epoch = self.run, self.saver, self.run.epoch_metrics
         run.network.train()
+        self.settle_frames()
         kl_beta = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
         self.stop.continued = self.continued = self.stood_still = False
         refreshed = mark = time.perf_counter()
@@ -139,6 +140,22 @@ class TrainingLoop:
             if saver.due and not run.guard.diverging:
                 self.save_resume_point()
         self.sync_stop_and_clock()
+
+    def settle_frames(self) -> None:
+        """Settle how the training frames look in the epoch, where the data have several versions.
+
+        In a begun epoch they look as they did.
+        """
+        run, data = self.run, self.data
+        if not hasattr(data, "version_in"):
+            return
+        before, buffer = run.frames_version, run.prediction_buffer
+        if run.epoch_metrics.batches == 0:
+            progress = run.fractional_epoch / run.settings.num_epoch
+            run.frames_version = data.version_in(run.epoch, progress)
+        if run.frames_version != before and buffer is not None:
+            buffer.renew(*data.changed_frames(run.frames_version, before))
+        data.version = run.frames_version
 
     def take_step(
         self, batch: Batch, kl_beta: Tensor, bar: tqdm

@@ -79,6 +79,10 @@ class PredictionBuffer:
         # (N,) which prediction of a batch each frame takes: of use within `keep` alone.
         self._taken = torch.empty(len(frames), dtype=torch.int64, device=self.frames.device)
 
+    def renew(self, index: Tensor, frames: Tensor) -> None:
+        """Begin anew at (n,) with the true frames (n, H, W, C) uint8."""
+        self.frames[index] = frames
+
     def previous(
         self, batch: Batch, teacher_forcing: Sequence[bool], swapped: Tensor | None = None
     ) -> Tensor:

@@ -62,6 +62,7 @@ def _restore_ours(run: "Run", content: dict) -> None:
         run.epoch_metrics = begun.to(run.compute.device)
         run.epoch_began -= begun.seconds
         _count_in_own_batches(run, content.get("fingerprint", {}))
+    run.frames_version = content.get("frames_version", 0)
     if "prediction_buffer" in content and run.settings.prediction_buffer:
         run.prediction_buffer = PredictionBuffer(content["prediction_buffer"])
 

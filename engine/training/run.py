@@ -54,6 +54,7 @@ class Run:
         self.fingerprint: dict = {}  # settings and data that make this run what it is
         self.epoch = 0
         self.epoch_metrics = EpochMetrics()
+        self.frames_version = 0  # how the training frames look, and those of the prediction buffer
         self.step = 0
         self.seconds = 0.0  # spent training, which `--minutes` counts
         self.epoch_began = 0.0  # seconds at the start of the epoch, the same in all processes
@@ -261,6 +262,7 @@ class Run:
         """Return what an exact continuation needs besides: the begun epoch and the buffer."""
         buffer = self.prediction_buffer
         kept = {"prediction_buffer": buffer.frames} if buffer else {}
+        kept |= {"frames_version": self.frames_version} if self.frames_version else {}
         begun = self.epoch_metrics.batches
         return ({"epoch_metrics": vars(self.epoch_metrics) | {}} if begun else {}) | kept
 

@@ -14,13 +14,14 @@ from engine.checkpoints import checkpoint
 from tests.support.runs import assert_same_run, wait_for_output
 from tests.support.scripts import TINY, rows_of, start_training, train
 
-# Everything that has a state: the prediction buffer, batches with and without teacher forcing,
+# Everything that has a state: the prediction buffer, frames that look otherwise until the last
+# epoch, batches with and without teacher forcing,
 # cyclical KL.
 RUN = (
-    f"{TINY} --num_epoch 3 --prediction_buffer --tfr_granularity batch --tfr 0.7 --tfr_sde 0 "
+    f"{TINY} --num_epoch 5 --prediction_buffer --tfr_granularity batch --tfr 0.7 --tfr_sde 0 "
     "--positional_bias "
     "--lr 0.002 --lr_warmup 5 --per_save 2 --per_val 2 --holdout 40:50 --precision fp32 "
-    "--optim Muon --augment --context_swap 0.3"
+    "--optim Muon --augment --context_swap 0.3 --zoom_prob 0.4 --limb_dropout 0.2"
 )
 SAVING_ALL_THE_TIME = "--save_every_minutes 0.00001"
 
@@ -163,10 +164,10 @@ def test_a_finished_run_says_so_and_is_left_alone(dance_root, undisturbed):
 
 def test_more_epochs_train_on(dance_root, undisturbed, tmp_path):
     folder = shutil.copytree(undisturbed, tmp_path / "run")
-    said = train_to_the_end(dance_root, folder, "--num_epoch 4")
+    said = train_to_the_end(dance_root, folder, "--num_epoch 6")
     assert "going on from" in said
-    assert [row["epoch"] for row in rows_of(folder)] == ["0", "1", "2", "3"]
-    assert rows_of(folder)[:3] == [r | {} for r in rows_of(undisturbed)]
+    assert [row["epoch"] for row in rows_of(folder)] == ["0", "1", "2", "3", "4", "5"]
+    assert rows_of(folder)[:5] == [r | {} for r in rows_of(undisturbed)]
     assert not list(folder.glob("previous-*"))
 
 
@@ -198,7 +199,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_the_next_start_goes_on(
     flags = f"--DR {dance_root} --save_root {folder} {RUN}"
     output = tmp_path / "output"
     process = start_training(flags, output)
-    wait_for_output(output, "epoch 1/2")
+    wait_for_output(output, "epoch 1/4")
     process.terminate()
     process.join(60)
     before = (folder / "last.ckpt").read_bytes()
@@ -255,7 +256,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(dance_root, undisturbe
 def test_leftovers_of_a_killed_process_are_removed(dance_root, undisturbed, tmp_path):
     folder = shutil.copytree(undisturbed, tmp_path / "run")
     (folder / ".last.ckpt.1-1.tmp").write_bytes(b"half")
-    train_to_the_end(dance_root, folder, "--num_epoch 4")
+    train_to_the_end(dance_root, folder, "--num_epoch 6")
     assert not list(folder.glob(".*.tmp"))
 
 
