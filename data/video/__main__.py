@@ -42,7 +42,7 @@ def write_splits(
     root: Path, frames: Path, material: Material, rate: float, args: argparse.Namespace
 ) -> str:
     """Move the frames into their splits, with a pose image each; say what there is."""
-    splits = split_stretches(material.stretches, round(args.val * rate), round(args.test * rate))
+    splits = split_stretches(material.stretches, args.val, args.test, rate)
     for name in ("train", "val"):
         if numbers := getattr(splits, name):
             folders = root / name / f"{name}_img", root / name / f"{name}_label"

@@ -1,6 +1,7 @@
 """From a video and poses to a data set: what is written, and what is refused."""
 
 import json
+import re
 import tracemalloc
 from functools import partial
 
@@ -207,13 +208,39 @@ def test_scene_changes():
 
 def test_whole_stretches():
     stretches = [range(50), range(60, 100), range(110, 150)]
-    splits = split_stretches(stretches, 30, 30)
+    splits = split_stretches(stretches, 3, 3, rate=10)
     assert splits.train == [*range(50), *range(60, 80)]
     assert splits.val == list(range(80, 100))  # and ten frames behind the cut are left over
     assert splits.test == [list(range(120, 150))]
     assert splits.dropped == 10
     for val, test, said in ((40, 40, "80 would be held out"), (20, 30, "--val: no 16 of the 20")):
         with pytest.raises(UserError, match=said):
-            split_stretches(stretches, val, test)
+            split_stretches(stretches, val, test, rate=1)
     with pytest.raises(UserError, match="follow each other"):
-        split_stretches([range(k, k + 5) for k in range(0, 100, 6)], 0, 0)
+        split_stretches([range(k, k + 5) for k in range(0, 100, 6)], 0, 0, rate=30)
+
+
+@pytest.mark.parametrize("frames", [64, 200, 600, 1799])
+@pytest.mark.parametrize("asked", [(10, 20), (0, 30)])
+def test_what_a_short_film_is_advised_to_hold_out_fits(frames, asked):
+    # In two recordings, so that not every share of it is a stretch.
+    stretches = [range(frames // 3), range(frames // 3 + 1, frames + 1)]
+    with pytest.raises(UserError) as error:
+        split_stretches(stretches, *asked, rate=30)
+    val, test = re.search(
+        r"--val (\S+) --test (\S+) \(seconds\) would fit", str(error.value)
+    ).groups()
+    splits = split_stretches(stretches, float(val), float(test), rate=30)
+    assert splits.val
+    assert splits.test or frames < 100
+    assert "1800 frames, 60 s, would do" in str(error.value)
+    split_stretches([range(1800)], *asked, rate=30)
+
+
+@pytest.mark.parametrize(("frames", "asked"), [(30, (10, 20)), (30, (0, 1)), (10, (0, 0))])
+def test_too_short_for_anything(frames, asked):
+    with pytest.raises(
+        UserError, match=r"left to train on; give more video: \d+ frames, \d+ s"
+    ) as error:
+        split_stretches([range(frames)], *asked, rate=30)
+    assert "fit" not in str(error.value)
