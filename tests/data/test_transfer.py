@@ -1,5 +1,7 @@
 """Somebody else's dance on a dancer of one's own: where they stand, how tall, with which limbs."""
 
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from data.placement import as_images
 from data.pose.bones import BONES, KIND, KINDS, resized
 from data.pose.camera import EYE_HEIGHT, Camera
 from data.pose.picture import draw_places
-from data.pose.skeleton import HEEL_DROP, JOINT, JOINTS, SOLE_THICKNESS, joints_of, lowest
+from data.pose.skeleton import CHANNELS, HEEL_DROP, JOINT, JOINTS, SOLE_THICKNESS, joints_of, lowest
 from data.transfer import __main__ as script
 from data.transfer.normalization import transfer
 from data.transfer.stance import ANKLES, floor_under, measure
+from data.transfer.target import open_target
 from demo.dance import recording, train_cuts
 from demo.motion import dance
 from player.starts import dance_starts
@@ -208,6 +211,26 @@ def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys,
     (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
     # A dancer of the same build before the same camera is as tall there, on the same floor.
     truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
+def test_the_first_frame_faces_as_the_first_pose_does(dancer):
+    """Of somebody in the same place from a side, or from the front or back elsewhere."""
+    ways = {"front": 0, "side": 90, "back": 180}
+    motion = np.zeros((1, len(CHANNELS)))
+    motion[:, CHANNELS.index("z")] = 2.0
+    seen = {}
+    for name, heading in ways.items():
+        motion[:, CHANNELS.index("heading")] = heading
+        seen[name] = OURS.project(joints_of(motion))[0]
+    aside = [10, 0]
+    places = np.stack([seen["side"], seen["front"] + aside, seen["back"] + aside])
+    target = replace(open_target(dancer), numbers=np.array([4, 5, 6]), places=places)
+    assert target.nearest(seen["front"]) == 5
+    assert target.nearest(seen["back"]) == 6
+    assert target.nearest(seen["side"]) == 4
+    # Of those who face alike, the nearest.
+    near = replace(target, places=np.stack([*places[1:], seen["front"] + [3, 0]]))
+    assert near.nearest(seen["front"]) == 6
+
+
     rows = [(255 - images.amin(1).float()).sum(2) for images in (clip.conditions, as_images(truth))]
     assert (rows[0].sum(1) / rows[1].sum(1) - 1).abs().max() < 0.2
     drawn, known = ((row * torch.arange(32)).sum(1) / row.sum(1) for row in rows)
