@@ -72,10 +72,25 @@ def open_target(path: Path) -> Target:
     its pose images. Raises UserError for what is neither."""
     root = _data_of(path)
     if layout.kind_of(root) != layout.DANCE:
-        raise UserError(f"--to {path}: neither a dance data set nor a run that was trained on one")
+        raise UserError(
+            f"--to {path}: neither a dance data set nor a run that was trained on one{_near(path)}"
+        )
     labels = numbered_images(root / "train" / "train_label")
     file = root / "train" / layout.JOINTS_FILE
     return _from_table(root, file, labels) if file.is_file() else _fitted(root, labels)
+
+
+def _near(path: Path) -> str:
+    """Return in words which runs and data sets are in a folder, or else beside it."""
+    for folder in (path, path.absolute().parent):
+        inside = layout.folders_in(folder)
+        runs = [one.name for one in inside if (one / "settings.json").is_file()]
+        sets = [one.name for one in inside if (one / "train" / "train_label").is_dir()]
+        found = [("runs", runs), ("data sets", sets)]
+        said = [f"{what} in {folder}: {', '.join(names)}" for what, names in found if names]
+        if said:
+            return f"; {'; '.join(said)}"
+    return ""
 
 
 def _from_table(root: Path, file: Path, labels: dict[int, Path]) -> Target:
@@ -127,7 +142,7 @@ def _data_of(path: Path) -> Path:
     settings = path / "settings.json"
     if not settings.is_file():
         if not path.is_dir():
-            raise UserError(f"--to {path}: no such folder; give a run or a data set")
+            raise UserError(f"--to {path}: no such folder; give a run or a data set{_near(path)}")
         return path
     try:
         root = Path(parse_json(settings.read_bytes())["DR"])

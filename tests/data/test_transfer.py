@@ -190,9 +190,19 @@ def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
         monkeypatch, capsys, "--poses", poses, "--to", dancer, "--out", out, "--first_frame", 7
     )
     assert code == 0, errors
-    assert "from frame 7" in said
+    assert f"frame 7 of {dancer} is the first picture" in said
+    lost = int((~np.isfinite(seen).any(axis=(1, 2))).sum())
+    assert f"{lost} frames without the person left out" in said
+    assert f"next: python Tester.py --DR {out} --ckpt_path RUN --save_root {out}-results\n" in said
+    # The limbs are those of the demo's body again, in the pixels of another camera.
+    limbs = re.search(r"trunk by ([\d.]+), arms by [\d.]+, legs by ([\d.]+)", said).groups()
+    body = [1.15, 1.15, 1.10]  # two bones of a leg and the trunk, by which heights are told
+    expected = np.average(body, weights=[0.43, 0.43, 0.50]) / [1.10, 1.15]
+    assert np.allclose([float(limb) for limb in limbs], expected, atol=0.06)
+    scale = re.search(r"the body is scaled by ([\d.]+)[ ,]", said)
+    assert OURS.height / THEIRS.height < float(scale[1]) < 2.5 * OURS.height / THEIRS.height
     (clip,) = DanceData(settings(DR=str(out))).test_clips()
-    assert len(clip) == 50 - int((~np.isfinite(seen).any(axis=(1, 2))).sum())
+    assert len(clip) == 50 - lost
     assert not clip.has_truth
     given = out / "test/test_img/0/0.png"
     assert given.read_bytes() == (dancer / "train/train_img/7.png").read_bytes()
@@ -201,16 +211,6 @@ def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     assert len(start.poses) == len(clip)
 
 
-def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys, settings):
-    """They are fitted to its pose images, and the pose images drawn look like those."""
-    _, seen = performed(22, {}, OURS, away=0.0, frames=16)
-    poses = theirs.write_openpose(tmp_path / "poses", seen)
-    flags = ("--poses", poses, "--to", dance_root, "--out", tmp_path / "sequence")
-    code, _, errors = run(monkeypatch, capsys, *flags)
-    assert code == 0, errors
-    (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
-    # A dancer of the same build before the same camera is as tall there, on the same floor.
-    truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
 def test_the_first_frame_faces_as_the_first_pose_does(dancer):
     """Of somebody in the same place from a side, or from the front or back elsewhere."""
     ways = {"front": 0, "side": 90, "back": 180}
@@ -231,6 +231,16 @@ def test_the_first_frame_faces_as_the_first_pose_does(dancer):
     assert near.nearest(seen["front"]) == 6
 
 
+def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys, settings):
+    """They are fitted to its pose images, and the pose images drawn look like those."""
+    _, seen = performed(22, {}, OURS, away=0.0, frames=16)
+    poses = theirs.write_openpose(tmp_path / "poses", seen)
+    flags = ("--poses", poses, "--to", dance_root, "--out", tmp_path / "sequence")
+    code, _, errors = run(monkeypatch, capsys, *flags)
+    assert code == 0, errors
+    (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
+    # A dancer of the same build before the same camera is as tall there, on the same floor.
+    truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
     rows = [(255 - images.amin(1).float()).sum(2) for images in (clip.conditions, as_images(truth))]
     assert (rows[0].sum(1) / rows[1].sum(1) - 1).abs().max() < 0.2
     drawn, known = ((row * torch.arange(32)).sum(1) / row.sum(1) for row in rows)
@@ -245,7 +255,8 @@ def test_what_is_refused(dancer, tmp_path, monkeypatch, capsys):
     shares = theirs.write_openpose(tmp_path / "shares", seen / [640, 480])
     for to, of, more, said in (
         (tmp_path / "none", poses, (), "no such folder"),
-        (tmp_path, poses, (), "neither a dance data set nor a run"),
+        (tmp_path / "poses", poses, (), f"trained on one; runs in {tmp_path}: run; data sets"),
+        (tmp_path, poses, (), f"runs in {tmp_path}: run; data sets in {tmp_path}: dancer"),
         (tmp_path / "run", poses, (), "it was trained on gone, which is not there"),
         (dancer, poses, ("--first_frame", 99), "numbered 0 to 59"),
         (dancer, shares, (), "say with --pose_size"),
