@@ -1,5 +1,6 @@
 """Somebody else's dance on a dancer of one's own: where they stand, how tall, with which limbs."""
 
+import json
 import re
 from dataclasses import replace
 from functools import partial
@@ -185,15 +186,17 @@ def dancer(dance_root, tmp_path):
 def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     _, seen = performed(20, TALL, THEIRS, away=1.5, frames=50)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
-    out = tmp_path / "sequence"
-    code, said, errors = run(
-        monkeypatch, capsys, "--poses", poses, "--to", dancer, "--out", out, "--first_frame", 7
-    )
+    out, trained = tmp_path / "sequence", tmp_path / "run"
+    trained.mkdir()
+    (trained / "settings.json").write_text(json.dumps({"DR": str(dancer)}))
+    flags = ("--poses", poses, "--to", trained, "--out", out, "--first_frame", 7)
+    code, said, errors = run(monkeypatch, capsys, *flags)
     assert code == 0, errors
     assert f"frame 7 of {dancer} is the first picture" in said
     lost = int((~np.isfinite(seen).any(axis=(1, 2))).sum())
     assert f"{lost} frames without the person left out" in said
-    assert f"next: python Tester.py --DR {out} --ckpt_path RUN --save_root {out}-results\n" in said
+    following = f"--DR {out} --ckpt_path {trained} --save_root {out}-results"
+    assert said.endswith(f"\nnext: python Tester.py {following}\n")
     # The limbs are those of the demo's body again, in the pixels of another camera.
     limbs = re.search(r"trunk by ([\d.]+), arms by [\d.]+, legs by ([\d.]+)", said).groups()
     body = [1.15, 1.15, 1.10]  # two bones of a leg and the trunk, by which heights are told
@@ -236,8 +239,9 @@ def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys,
     _, seen = performed(22, {}, OURS, away=0.0, frames=16)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
     flags = ("--poses", poses, "--to", dance_root, "--out", tmp_path / "sequence")
-    code, _, errors = run(monkeypatch, capsys, *flags)
+    code, said, errors = run(monkeypatch, capsys, *flags)
     assert code == 0, errors
+    assert "--ckpt_path RUN" in said
     (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
     # A dancer of the same build before the same camera is as tall there, on the same floor.
     truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
