@@ -64,11 +64,6 @@ def unfailing_output() -> Iterator[None]:
                 stream.end()
 
 
-def number_of(count: int, what: str) -> str:
-    """Return `1 frame` or `12 frames`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def say_at_once(text: str) -> None:
     """Write to standard error past what is being written there; for signal handlers."""
     with contextlib.suppress(OSError):

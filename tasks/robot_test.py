@@ -10,7 +10,7 @@ from tqdm import tqdm
 from core import distributed
 from core.device import Compute
 from core.files import atomic_write
-from core.output import number_of
+from core.words import number_of
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.results_folder import open_results_folder

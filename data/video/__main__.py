@@ -14,7 +14,7 @@ import numpy as np
 
 from core.errors import UserError, exit_on_user_error
 from core.files import check_new, whole_folder
-from core.output import number_of
+from core.words import number_of
 from data.estimates import table
 from data.estimates.flags import add_pose_flags
 from data.layout import JOINTS_FILE

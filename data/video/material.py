@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from core.output import number_of
+from core.words import number_of
 from data.estimates.alignment import check_length, counted_from_0, in_picture
 from data.estimates.following import Mending, follow_person, mended
 from data.estimates.reading import read_poses
