@@ -16,6 +16,7 @@ from data.pose.rendering import ENDS, JOINT_LIMBS, LineStyle, render
 
 LOST = 0.5  # of the ink before and after: a frame with less has lost many limbs
 WHOLE = 0.7  # … and one with more is whole; turned to the side, people lose a quarter
+AT_LEAST = 60  # frames over which that is asked: a short gap may be part of a longer one
 BORDER = 3 / 64  # of the picture's width: who is as near to the border may have left
 UNREAD = 0.5  # residual of a fit that has failed
 LEAST_LENGTH = 3 / 64  # of the picture's width: shorter limbs may be bits of others
@@ -44,7 +45,7 @@ def fill_poses(images: Tensor, longest: int) -> tuple[Tensor, int]:
 def lost_frames(images: Tensor, longest: int) -> np.ndarray:
     """Return which pose images (T, H, W, 3) lost many limbs that did not leave the picture: (T,)"""
     ink = (255 - images).flatten(1).sum(1).numpy()
-    around = _ink_around(ink, longest)
+    around = _ink_around(ink, max(longest, AT_LEAST))
     lost = np.zeros(len(ink), bool)
     edges = np.flatnonzero(np.diff(ink < WHOLE * around, prepend=False, append=False))
     for first, end in zip(edges[::2], edges[1::2]):

@@ -94,6 +94,13 @@ def test_a_gap_is_filled_up_to_a_length(places):
         assert torch.equal(fill_poses(images, longest)[0], images)
 
 
+def test_a_gap_within_a_longer_one_is_left_with_it(places):
+    """Legs alone for long, and without them for two frames, is not two frames without legs."""
+    images = without(places, LEGS, slice(4, 20))
+    images[11:13] = 255
+    assert torch.equal(fill_poses(images, 4)[0], images)
+
+
 @pytest.mark.parametrize("gap", [slice(0, 4), slice(T - 4, T)], ids=["first", "last"])
 def test_what_is_lost_at_an_end_stays_lost(places, gap):
     images = without(places, LEGS, gap)
