@@ -3,7 +3,8 @@
 `python -m benchmarks.lost_limbs --DR ROOT --ckpt_path RUN …` takes the holdout of trained runs,
 damages 15 % of its pose images, in stretches of 10 to 60 frames (`benchmarks/limbs.py`), rolls it
 out from its first frame, and prints a Markdown table of the PSNR of those frames, by what is lost,
-and of the others, beside that with the pose images as they are. `--out` trains models first.
+and of the others, beside that with the pose images completed (`Tester.py --fill_poses 60`), and
+with them as they are. `--out` trains models first.
 """
 
 import argparse
@@ -17,10 +18,12 @@ from core.errors import UserError, exit_on_user_error
 from core.randomness import Stream, numpy_generator
 from data.types import Clip
 from settings.flag_types import frame_range
+from tasks.dance_test import with_filled_poses
 
 SHARE = 0.15  # of the frames
 STRETCH = (10, 60)  # frames, at least and at most
 WHOLE = "none"
+POSES = ("", ", filled", ", whole poses")  # damaged, those completed, undamaged
 
 
 def stretches(frames: int, seed: int = 0) -> list[tuple[str, slice]]:
@@ -70,12 +73,14 @@ def split(psnr: np.ndarray, lost: list[tuple[str, slice]]) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in means.items() if len(values)}
 
 
-def scores_of(model: models.DanceModel) -> dict[str, tuple[float, float]]:
-    """Return by what is lost the PSNR in dB with damaged pose images, and with whole ones."""
+def scores_of(model: models.DanceModel) -> dict[str, list[float]]:
+    """Return by what is lost the PSNR in dB with pose images of each of `POSES`."""
     clip = model.holdout()
     lost = stretches(len(clip))
-    both = [split(model.scores([c])[0], lost) for c in (damaged(clip, lost), clip)]
-    return {name: (both[0][name], both[1][name]) for name in both[0]}
+    without_limbs = damaged(clip, lost)
+    clips = [without_limbs, *with_filled_poses([without_limbs], STRETCH[1]), clip]
+    scores = [split(model.scores([c])[0], lost) for c in clips]
+    return {name: [means[name] for means in scores] for name in scores[0]}
 
 
 @exit_on_user_error
@@ -98,13 +103,13 @@ def main() -> None:
         for name, runs in paths.items()
     }
     what = next(iter(scores.values()))[0]
-    head = ["frames"] + [f"{name}{of}" for name in scores for of in ("", ", whole poses")]
+    head = ["frames"] + [f"{name}{of}" for name in scores for of in POSES]
     rows = [
         [row]
         + [
             models.by_seed([s[row][of] for s in seeds])
             for seeds in scores.values()
-            for of in (0, 1)
+            for of in range(len(POSES))
         ]
         for row in what
     ]

@@ -35,4 +35,6 @@ def about_test(path: Path, settings, others: Sequence[Path] = ()) -> dict[str, s
         "z": settings.latent,
         "temperature": f"{settings.temperature:g}",
     }
+    if settings.fill_poses:
+        about["poses"] = f"completed over up to {settings.fill_poses} frames"
     return about | ({"averaged over": "views"} if settings.tta else {})

@@ -54,6 +54,9 @@ TEST_FLAGS: FlagTable = {
              Scope.PLACE, metavar="DIR"),
         Flag("--tta", MARK, False, "test-time augmentation: the mean of predictions of the person "
              "as filmed, flipped and shifted; four times the work", Scope.PLACE),
+        Flag("--fill_poses", number(int, 0, 10**9), 0, "complete pose images that lost many limbs "
+             "for up to so many frames in a row, from those before and after; 0: as they are",
+             Scope.PLACE, metavar="FRAMES"),
         Flag("--check", path_text, None, "look a submission.csv over before it is uploaded, and "
              "stop: rows, ids, range, sequences, against the data", Scope.PLACE, metavar="FILE"),
         Flag("--export_lab", path_text, None, "write the checkpoint as the lab's code loads it",

@@ -1,5 +1,6 @@
 """The test of the dance: every sequence rolled out, scored where the truth is known, and shown."""
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from core import distributed
 from core.device import Compute
 from core.files import atomic_write
 from core.words import number_of
+from data.pose.filling import fill_poses
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.results_folder import open_results_folder
@@ -47,6 +49,8 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     settings, folder = task.settings, Path(task.settings.save_root)
     check_video(settings.video)
     clips = distributed.local_main_process_first(partial(clips_of, task))
+    if settings.fill_poses:
+        clips = with_filled_poses(clips, settings.fill_poses)
     model = task.tested_model(compute)
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
@@ -184,6 +188,18 @@ def clips_of(task) -> list[Clip]:
     if task.settings.split == "test":
         return task.data.test_clips()
     return [clip for clips in task.data.validation_clips().values() for clip in clips]
+
+
+def with_filled_poses(clips: Sequence[Clip], longest: int) -> list[Clip]:
+    """Return the clips with pose images completed over gaps of up to `longest` frames; said."""
+    filled, said = [], []
+    for clip in counted("completing poses", clips):
+        poses, completed = fill_poses(clip.conditions.permute(0, 2, 3, 1).contiguous(), longest)
+        filled.append(dataclasses.replace(clip, conditions=poses.permute(0, 3, 1, 2).contiguous()))
+        said.append(f"{completed:,} of {len(clip):,} of sequence {clip.name}")
+    if distributed.is_main():
+        print(f"pose images completed: {', '.join(said)}")
+    return filled
 
 
 def write_pictures(folder: Path, clip: Clip, predicted: Tensor, *, video: str = "gif") -> None:

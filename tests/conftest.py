@@ -23,6 +23,16 @@ torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each 
 TINY_WIDTHS = {"F_dim": 8, "L_dim": 2, "N_dim": 4, "D_out_dim": 8}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests of whole scripts often wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files first that take minutes: begun last, one of them would be waited for alone."""
+    items.sort(key=lambda item: item.path.parent.name not in ("scripts", "reliability", "player"))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch) -> Path:
     """Give every test, and the processes it starts, an empty cache folder."""

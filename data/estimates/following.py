@@ -12,6 +12,7 @@ import numpy as np
 
 from core.errors import UserError
 from data.estimates.keypoints import FEWEST, Estimates, Person
+from data.pose.gaps import fill_gaps
 from data.pose.skeleton import JOINT, JOINTS, SIDES
 
 FARTHEST = 0.6  # of a person's size that somebody moves from a frame to the next, at most
@@ -152,23 +153,6 @@ def _fewest_jumps(labels: np.ndarray, cost: float) -> np.ndarray:
         chosen[t - 1] = came_from[t, chosen[t]]
     # The labels of a frame without any of the joints say nothing.
     return (chosen == 1) & np.isfinite(labels[0, :, :, 0]).any(axis=1)
-
-
-def fill_gaps(places: np.ndarray, longest: int) -> tuple[np.ndarray, int]:
-    """Interpolate every joint over gaps of up to `longest` frames; and how many frames gained.
-
-    What is missing at the beginning or the end stays so.
-    """
-    filled = places.copy()
-    for joint in range(places.shape[1]):
-        known = np.flatnonzero(np.isfinite(places[:, joint, 0]))
-        for before, after in zip(known, known[1:]):
-            if 1 < after - before <= longest + 1:
-                share = np.linspace(0, 1, after - before + 1)[1:-1, None]
-                ends = places[before, joint], places[after, joint]
-                filled[before + 1 : after, joint] = ends[0] + share * (ends[1] - ends[0])
-    gained = np.isfinite(filled[..., 0]) & ~np.isfinite(places[..., 0])
-    return filled, int(gained.any(axis=1).sum())
 
 
 class Mending(NamedTuple):

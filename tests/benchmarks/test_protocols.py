@@ -160,6 +160,7 @@ def test_lost_limbs_as_a_command(held_out, dance_root, table_of, monkeypatch):
     cells = {row[0]: [float(cell) for cell in row[1:]] for row in rows[2:]}
     kinds = [f"lost: {kind}" for kind in KINDS]
     assert list(cells) == ["damaged frames", *kinds, "other frames", "all frames"]
+    assert [len(row) for row in cells.values()] == [3] * len(cells)
     # of 12 frames 5 are damaged
     for damaged, others, every in zip(*(cells[k] for k in cells if k.endswith("frames"))):
         assert every == pytest.approx((5 * damaged + 7 * others) / 12, abs=0.02)

@@ -6,8 +6,9 @@ import pytest
 from core.errors import UserError
 from data.estimates import openpose
 from data.estimates.alignment import check_length, counted_from_0, in_picture
-from data.estimates.following import fill_gaps, follow, swap_back
+from data.estimates.following import follow, swap_back
 from data.estimates.keypoints import Estimates
+from data.pose.gaps import fill_gaps
 from data.pose.skeleton import JOINT
 from tests.support import estimators as theirs
 from tests.support.estimators import SIZE

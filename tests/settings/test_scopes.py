@@ -44,7 +44,7 @@ RECIPE_OF_THE_ROBOT = {
 }
 # Flags that there were not:
 SINCE = dict.fromkeys(
-    ("video", "export_safetensors", "threads", "dry_run", "check", "tta"), Scope.PLACE
+    ("video", "export_safetensors", "threads", "dry_run", "check", "tta", "fill_poses"), Scope.PLACE
 )
 
 
