@@ -56,7 +56,8 @@ def read_settings(argv: list[str] | None = None) -> tuple[Settings, Checkpoint |
     source, stored = None, {}
     if path := explicit.get("ckpt_path") or explicit.get("warm_start"):
         prefer = checkpoints.BEST if explicit.get("test") else checkpoints.LAST
-        source = checkpoints.find(path, prefer=prefer)
+        flag = "--ckpt_path" if "ckpt_path" in explicit else "--warm_start"
+        source = checkpoints.find(path, prefer=prefer, flag=flag)
         task = task_of(source)
         architecture = task.stored_architecture(source) | {"model": task.name}
         resolve.check_architecture(explicit, architecture, source.path)

@@ -44,11 +44,18 @@ def _near(root: Path | RemotePath, model: str) -> str:
     if not isinstance(root, Path):
         return ""
     with contextlib.suppress(OSError):  # of folders that may not be looked into
-        inside = [entry for entry in _some(root) if entry.is_dir()] if root.is_dir() else []
+        inside = folders_in(root)
         for folder in [*list(root.absolute().parents)[:3], *inside]:
             if kind_of(folder) == model:
                 return f"; did you mean --DR {folder}?"
     return ""
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the first folders in a folder by their names; [] where it may not be looked into."""
+    with contextlib.suppress(OSError):
+        return [entry for entry in _some(folder) if entry.is_dir()] if folder.is_dir() else []
+    return []
 
 
 def _some(folder: Path | RemotePath) -> list:

@@ -13,6 +13,7 @@ from torch import Tensor
 from core import distributed
 from core.device import Compute
 from core.files import atomic_write
+from core.words import number_of
 from data.pose.filling import fill_poses
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
@@ -55,7 +56,7 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
     task.settle_output(checkpoint, lambda: clips[0])
-    with watched(f"{len(clips)} sequences") as watch:
+    with watched(number_of(len(clips), "sequence")) as watch:
         predictions = rollout_all(
             model,
             clips,
@@ -71,7 +72,8 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     with ThreadPoolExecutor() as pool:
         write = partial(write_pictures, folder, video=settings.video)
         list(each("writing pictures", pool.map(write, clips, predictions), len(clips)))
-    written = f"{len(clips)} sequences as GIFs{' and MP4s' if settings.video == 'mp4' else ''}"
+    films = " and MP4s" if settings.video == "mp4" else ""
+    written = f"{number_of(len(clips), 'sequence')} as GIFs{films}"
     if settings.split == "test" and predictions[0][0].numel() > LARGEST_ROW:
         written += (
             f", no submission.csv: the lab's frames are 32×64, these "
@@ -100,7 +102,7 @@ def score_clips(
     """
     known = [(c, p) for c, p in zip(clips, predictions) if c.has_truth]
     if not known:
-        print("no true frames to score against (test/test_gt/K/N.png, or --GT)")
+        print("without scores, which need true frames (test/test_gt/K/N.png, or --GT)")
         return {}
     scores = [score(clip, predicted, device) for clip, predicted in counted("scoring", known)]
     train = task.data.training_frames()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from core import distributed
 from core.device import Compute
 from core.files import atomic_write
+from core.words import number_of
 from data.types import Clip
 from engine.checkpoints.checkpoint import Checkpoint
 from engine.checkpoints.results_folder import open_results_folder
@@ -42,7 +43,7 @@ def sample_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     about = about_test(checkpoint.path, settings, [c.path for c in checkpoint.others])
     rollouts = [from_samples(one, about) for one in sampled[:PICTURED]]
     write_pictures(folder, sampled[:PICTURED], video=settings.video)
-    print(f"{folder}: {min(PICTURED, len(clips))} of {len(clips)} sequences as GIFs")
+    print(f"{folder}: {min(PICTURED, len(clips))} of {number_of(len(clips), 'sequence')} as GIFs")
 
     figure = score_samples(folder, sampled, samples)
     strips = rollout_figures({about["run"]: rollouts[:1]}) if not settings.no_report else {}

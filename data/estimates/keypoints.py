@@ -4,6 +4,7 @@ Dimensions: K keypoints of a format, J joints. Places are (x, y) in pixels, x to
 down, or shares of the picture; NaN is a joint that was not found.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -154,10 +155,15 @@ _PARTS = {
 _SIDE = re.compile(r"^(left|right|l|r)[_ ]?(.+)$|^(.+?)[_ ](left|right|l|r)$")
 
 
+def _in_words(name: str) -> str:
+    """`LEFT_EYE`, `LeftEye` and `left eye` as `left_eye`."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])", "_", name.strip())
+    return re.sub(r"[\s-]+", "_", name).lower()
+
+
 def joint_named(name: str) -> str | None:
     """Return the joint that a format calls so: `left_eye`, `LEye`, `eye_left`, `LEFT_EYE`."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])", "_", name.strip())
-    name = re.sub(r"[\s-]+", "_", name).lower()
+    name = _in_words(name)
     if (part := _PARTS.get(name.replace("_", ""))) in JOINT:
         return part
     if name == "hip":
@@ -168,6 +174,29 @@ def joint_named(name: str) -> str | None:
     joint = _PARTS.get((match[2] or match[3]).replace("_", ""))
     joint = f"{joint}_{'left' if side == 'l' else 'right'}"
     return joint if joint in JOINT else None
+
+
+# Words in names of points that formats have and no joint of ours is made of.
+_UNUSED = {
+    *("inner", "outer", "mouth", "lip", "jaw", "brow", "face", "head", "spine", "thorax", "chest"),
+    *("pinky", "thumb", "finger", "forefinger", "ring", "middle", "root", "small", "background"),
+    *("world", "box", "bbox", "center", "image"),
+}
+
+
+def check_name(name: str, written: str) -> None:
+    """Raise ValueError, saying where it is `written`, for a name that no format has.
+
+    A misspelled joint would else be missing, and nobody be told.
+    """
+    words = {word.rstrip("0123456789") for word in _in_words(name).split("_")}
+    if joint_named(name) or words & _UNUSED:
+        return
+    (nearest,) = difflib.get_close_matches(name.lower(), JOINTS, 1, 0)
+    raise ValueError(
+        f"{written}: no joint is called {name[:40]!r}, the nearest is {nearest}; rename or "
+        "remove it"
+    )
 
 
 def order_of(names: Sequence[str]) -> Order:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import UserError, why
+from core.errors import UserError
 from core.files import parse_json
 from data.estimates import coco, mediapipe, openpose, pose_file, table
 from data.estimates.keypoints import Estimates
@@ -14,6 +14,7 @@ FORMATS = (
     "OpenPose's folder of JSON, COCO keypoints (MMPose, Ultralytics), MediaPipe's landmarks, "
     ".pose, or the CSV of docs/data.md"
 )
+VIDEOS = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".3gp", ".mts", ".wmv"}
 UNUSUAL = (OverflowError, RecursionError, csv.Error)  # of numbers, nesting and lines without end
 
 
@@ -23,6 +24,11 @@ def read_poses(path: Path) -> Estimates:
     Raises UserError, naming the file and what it looks like, where it is of no known format.
     """
     try:
+        if path.suffix.lower() in VIDEOS:
+            raise UserError(
+                f"--poses {path}: that is a video; give the poses that an estimator found in it: "
+                + FORMATS
+            )
         if path.is_dir():
             found = _folder(path)
         elif path.suffix.lower() == ".csv":
@@ -34,7 +40,8 @@ def read_poses(path: Path) -> Estimates:
         if found is None:
             raise UserError(f"--poses {path}: {_looks(path)}; expected {FORMATS}")
     except OSError as error:
-        raise UserError(f"--poses {path}: {why(error)}") from None
+        place = f" ({error.filename})" if str(error.filename) != str(path) else ""
+        raise UserError(f"--poses {path}: {error.strerror or error}{place}") from None
     except (ValueError, LookupError, TypeError, AttributeError, *UNUSUAL) as error:
         said = str(error) if isinstance(error, ValueError) else f"not as expected ({error!r})"
         raise UserError(f"--poses {path}: {said}; expected {FORMATS}") from None

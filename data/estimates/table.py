@@ -2,7 +2,8 @@
 
 A row for every frame and person, with columns NAME_x, NAME_y and perhaps NAME_confidence; or a row
 for every joint, with columns that tell frame, joint, x and y. Names are those of the joints here or
-of other formats (`left_eye`); numbers are MediaPipe's. Columns of other names are passed over.
+of other formats (`left_eye`); numbers are MediaPipe's. Points that no joint is made of, such as
+MediaPipe's mouth, are passed over; names that no format has are refused.
 """
 
 import csv
@@ -18,6 +19,7 @@ from data.estimates.keypoints import (
     MEDIAPIPE_33,
     Estimates,
     Order,
+    check_name,
     joint_named,
     people_of,
     person_of,
@@ -32,6 +34,7 @@ AXES = {
 }
 _COLUMN = re.compile(r"(.+?)[_.]?(" + "|".join(AXES) + ")", re.IGNORECASE)
 _NUMBERED = re.compile(r"(" + "|".join(AXES) + r")[_.]?(\d+)", re.IGNORECASE)
+_PLACE = re.compile(r"(.+?)[_.][xy]", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"(?:landmark|lm|kp|keypoint|point)?[_.]?(\d+)", re.IGNORECASE)
 
 
@@ -55,32 +58,44 @@ def read(path: Path) -> Estimates | None:
             frames.setdefault(number, []).extend(people_of([person_of(values, order, track)]))
     if not frames:
         raise ValueError("a header and no rows")
+    if _column(lower, FRAME_NAMES) is None:
+        return Estimates("CSV without a column frame, a row a frame", frames, max(frames) + 1)
     return Estimates("CSV", frames)
 
 
 def _columns(header: list[str]) -> dict[int, tuple[str, int]]:
-    """Return joint and axis of every column that has one; {} where no joint has both x and y."""
-    named, numbered = {}, {}
+    """Return joint and axis of every column that has one.
+
+    Raises ValueError for a name that is no joint's, and where a joint has only one of x and y.
+    """
+    named, numbered, axes = {}, {}, {}
     for index, name in enumerate(header):
         if match := _NUMBERED.fullmatch(name):
-            numbered[index] = (int(match[2]), AXES[match[1].lower()])
+            numbered[index], axes[index] = int(match[2]), match.span(1)
         elif match := _COLUMN.fullmatch(name):
-            axis = AXES[match[2].lower()]
+            axes[index] = match.span(2)
             if number := _LAST_NUMBER.fullmatch(match[1]):
-                numbered[index] = (int(number[1]), axis)
-            else:
-                named[index] = (joint_named(match[1]), axis)
-    numbers = sorted({number for number, _ in numbered.values()})
+                numbered[index] = int(number[1])
+            elif joint := joint_named(match[1]):
+                named[index] = joint
+            elif _PLACE.fullmatch(name):
+                check_name(match[1], f"column {name}")
+    numbers = sorted(set(numbered.values()))
     if numbers and len(numbers) != len(MEDIAPIPE_33):
         raise ValueError(
             f"{len(numbers)} numbered keypoints, not MediaPipe's 33: name them (docs/data.md)"
         )
     landmarks = dict(zip(numbers, MEDIAPIPE_33))
-    named |= {index: (landmarks[number], axis) for index, (number, axis) in numbered.items()}
-    found = {index: column for index, column in named.items() if column[0]}
-    places = set(found.values())
-    whole = {joint for joint, _ in places if {(joint, 0), (joint, 1)} <= places}
-    return {index: (joint, axis) for index, (joint, axis) in found.items() if joint in whole}
+    named |= {index: landmarks[number] for index, number in numbered.items() if landmarks[number]}
+    axis = {index: AXES[header[index][slice(*axes[index])].lower()] for index in named}
+    places = {(joint, axis[index]) for index, joint in named.items()}
+    for index, joint in named.items():
+        for other, letter in enumerate("xy"):
+            if (joint, other) not in places:
+                start, end = axes[index]
+                lacking = header[index][:start] + letter + header[index][end:]
+                raise ValueError(f"column {header[index]} without a column {lacking}")
+    return {index: (joint, axis[index]) for index, joint in named.items()}
 
 
 def _landmark(number: int) -> str | None:
@@ -91,6 +106,8 @@ def _wide(header: list[str], columns: dict, rows) -> Iterator[tuple[int, int | N
     order = tuple(dict.fromkeys(joint for joint, _ in columns.values()))
     place = {joint: index for index, joint in enumerate(order)}
     frame, person = _column(header, FRAME_NAMES), _column(header, PERSON)
+    if frame is None and person is not None:
+        raise ValueError(f"a column {header[person]}, and no column frame")
     for line, row in enumerate(rows):
         if not row:
             continue
@@ -107,7 +124,7 @@ def _wide(header: list[str], columns: dict, rows) -> Iterator[tuple[int, int | N
 def _long(header: list[str], rows) -> Iterator[tuple[int, int | None, list, Order]]:
     frame, person, which = (_column(header, names) for names in (FRAME_NAMES, PERSON, WHICH))
     if frame is None:
-        raise ValueError("a row for every joint, and no column `frame`")
+        raise ValueError("a row for every joint, and no column frame")
     axes = {AXES[name]: index for index, name in enumerate(header) if name in AXES}
     people: dict[tuple, dict[str, list[float]]] = {}
     for line, row in enumerate(rows):
@@ -116,6 +133,8 @@ def _long(header: list[str], rows) -> Iterator[tuple[int, int | None, list, Orde
         _check_width(header, row, line)
         name = row[which].strip()
         joint = _landmark(int(name)) if name.isdecimal() else joint_named(name)
+        if not joint and not name.isdecimal():
+            check_name(name, f"row {line + 1}")
         texts = [row[axes[axis]].strip() if axis in axes else "1" for axis in range(3)]
         track = None if person is None else int(_float(row[person], line))
         joints = people.setdefault((int(_float(row[frame], line)), track), {})

@@ -7,6 +7,7 @@ Brings the poses of any person into the place, size and limbs of the trained one
 """
 
 import argparse
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,16 +15,20 @@ import numpy as np
 
 from core.errors import UserError, exit_on_user_error
 from core.files import check_new, whole_folder
+from core.words import number_of
 from data.estimates import table
 from data.estimates.alignment import counted_from_0, in_picture
 from data.estimates.flags import add_pose_flags
 from data.estimates.following import follow_person, mended
 from data.estimates.reading import read_poses
 from data.layout import JOINTS_FILE
-from data.transfer.normalization import transfer
+from data.transfer.normalization import Transferred, transfer
 from data.transfer.stance import measure
 from data.transfer.target import Target, open_target
 from settings.flag_types import natural
+
+# Kinds of bones, by the joint at their end.
+PARTS = {"trunk": ("neck",), "arms": ("elbow", "wrist"), "legs": ("knee", "ankle")}
 
 
 @exit_on_user_error
@@ -47,12 +52,28 @@ def main() -> None:
     with whole_folder(args.out) as partial:
         write_sequence(partial, places, target, first)
     print(
-        f"{args.out}: {len(places)} frames from frame {first} of {target.root}{_said(dance, seen)}"
+        f"{args.out}: {number_of(len(places), 'frame')}; frame {first} of {target.root} is the "
+        f"first picture{_said(dance, seen)}"
     )
+    run = args.to if target.root != args.to else "RUN"
+    flags = ["--DR", args.out, "--ckpt_path", run, "--save_root", f"{args.out}-results"]
+    print(f"next: python Tester.py {shlex.join(map(str, flags))}")
 
 
-def _said(dance, seen: np.ndarray) -> str:
-    said = f"; {(~seen).sum()} without the person left out" if not seen.all() else ""
+def _said(dance: Transferred, seen: np.ndarray) -> str:
+    """Say what became of the body and of the frames."""
+    lost = int((~seen).sum())
+    said = f"; {number_of(lost, 'frame')} without the person left out"
+    low, high = np.quantile(dance.scale[seen], [0.02, 0.98])
+    said += f"; in pixels the body is scaled by {low:.2f}" + (
+        f" to {high:.2f}" if high - low > 0.005 else ""
+    )
+    parts = [
+        f"{part} by {np.mean(factors):.2f}"
+        for part, kinds in PARTS.items()
+        if (factors := [dance.factors[kind] for kind in kinds if kind in dance.factors])
+    ]
+    said += f", besides {', '.join(parts)}" if parts else ""
     if dance.narrowed < 0.99:
         said += f"; ways to the sides taken by {dance.narrowed:.0%}, to stay in the picture"
     return said

@@ -23,6 +23,8 @@ class Transferred(NamedTuple):
 
     places: np.ndarray  # (T, J, 2)
     narrowed: float  # share of the movement to the sides that the picture has room for
+    scale: np.ndarray  # (T,) pixels of the target's picture in one of the source's
+    factors: dict[str, float]  # what bones were lengthened by besides, by kind
 
 
 def transfer(source: np.ndarray, target: Stance, width: int, whose: str) -> Transferred:
@@ -48,7 +50,7 @@ def transfer(source: np.ndarray, target: Stance, width: int, whose: str) -> Tran
     }
     longer = resized(places, factors)
     longer[..., 1] += _steady(lowest_ankle(places) - lowest_ankle(longer))[:, None]
-    return Transferred(longer, narrowed)
+    return Transferred(longer, narrowed, scale, factors)
 
 
 def _onto_floor(floor: np.ndarray, source: Stance, target: Stance) -> np.ndarray:

@@ -13,10 +13,20 @@ from core.files import parse_json
 from data import layout
 from data.estimates import table
 from data.pose.picture import draw_places
+from data.pose.skeleton import JOINT, SIDES
 from data.store.images import numbered_images, open_image, read_frame
 
 FITTED_HEIGHT = 32  # pixels: of pose images that joints are fitted to
 MOST_FITTED = 500  # pose images, spread over all
+FACING = 4.0  # how much more than the place of joints it counts which way the body faces
+# Ends of what is seen otherwise from the front, a side and the back: from, to.
+ACROSS = np.array(
+    [
+        *((JOINT[f"{joint}_right"], JOINT[f"{joint}_left"]) for joint in ("shoulder", "hip")),
+        *((JOINT[f"heel_{side}"], JOINT[f"toe_{side}"]) for side in SIDES),
+        (JOINT["neck"], JOINT["nose"]),
+    ]
+).T
 POOR = 0.08  # residual from which on a fit is not believed
 
 
@@ -36,12 +46,25 @@ class Target:
         return numbered_images(self.root / "train" / "train_img")
 
     def nearest(self, pose: np.ndarray) -> int:
-        """Return the number of the frame whose joints are nearest to those of a pose (J, 2)."""
+        """Return the number of the frame whose joints are nearest to those of a pose (J, 2).
+
+        So much counts besides which way the body faces, that somebody seen from the front is
+        rather taken from the front elsewhere than from the side in the same place.
+        """
         away = np.linalg.norm(self.places - pose, axis=-1)
-        known = np.isfinite(away)
-        mean = np.where(known, away, 0).sum(1) / np.maximum(known.sum(1), 1)
-        enough = known.sum(1) >= 0.7 * np.isfinite(pose[:, 0]).sum()
-        return int(self.numbers[np.argmin(np.where(enough, mean, np.inf))])
+        start, end = ACROSS
+        turned = np.linalg.norm(
+            (self.places[:, end] - self.places[:, start]) - (pose[end] - pose[start]), axis=-1
+        )
+        enough = np.isfinite(away).sum(1) >= 0.7 * np.isfinite(pose[:, 0]).sum()
+        far = _known_mean(away) + FACING * _known_mean(turned)
+        return int(self.numbers[np.argmin(np.where(enough, far, np.inf))])
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is known; 0 where nothing is."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1)
 
 
 def open_target(path: Path) -> Target:
@@ -49,10 +72,25 @@ def open_target(path: Path) -> Target:
     its pose images. Raises UserError for what is neither."""
     root = _data_of(path)
     if layout.kind_of(root) != layout.DANCE:
-        raise UserError(f"--to {path}: neither a dance data set nor a run that was trained on one")
+        raise UserError(
+            f"--to {path}: neither a dance data set nor a run that was trained on one{_near(path)}"
+        )
     labels = numbered_images(root / "train" / "train_label")
     file = root / "train" / layout.JOINTS_FILE
     return _from_table(root, file, labels) if file.is_file() else _fitted(root, labels)
+
+
+def _near(path: Path) -> str:
+    """Return in words which runs and data sets are in a folder, or else beside it."""
+    for folder in (path, path.absolute().parent):
+        inside = layout.folders_in(folder)
+        runs = [one.name for one in inside if (one / "settings.json").is_file()]
+        sets = [one.name for one in inside if (one / "train" / "train_label").is_dir()]
+        found = [("runs", runs), ("data sets", sets)]
+        said = [f"{what} in {folder}: {', '.join(names)}" for what, names in found if names]
+        if said:
+            return f"; {'; '.join(said)}"
+    return ""
 
 
 def _from_table(root: Path, file: Path, labels: dict[int, Path]) -> Target:
@@ -104,7 +142,7 @@ def _data_of(path: Path) -> Path:
     settings = path / "settings.json"
     if not settings.is_file():
         if not path.is_dir():
-            raise UserError(f"--to {path}: no such folder; give a run or a data set")
+            raise UserError(f"--to {path}: no such folder; give a run or a data set{_near(path)}")
         return path
     try:
         root = Path(parse_json(settings.read_bytes())["DR"])

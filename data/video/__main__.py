@@ -6,6 +6,7 @@ Writes frames, pose images and joints in the layout of docs/data.md, all of it o
 """
 
 import argparse
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,14 +14,18 @@ import numpy as np
 
 from core.errors import UserError, exit_on_user_error
 from core.files import check_new, whole_folder
+from core.words import number_of
 from data.estimates import table
 from data.estimates.flags import add_pose_flags
 from data.layout import JOINTS_FILE
 from data.pose.picture import draw_places
 from data.video.film import open_film
 from data.video.material import Material
-from data.video.splits import split_stretches
+from data.video.splits import Splits, split_stretches
 from settings.flag_types import non_negative, picture_size
+
+TRAINED_PIXELS = 32 * 64  # of a frame that the presets train on,
+SIDE = 4  # whose sides are multiples of this
 
 
 @exit_on_user_error
@@ -34,15 +39,16 @@ def main() -> None:
         material = Material()
         for film, poses in zip(films, args.poses):
             material.add(film, poses, frames, args)
-        said = write_splits(partial, frames, material, films[0].rate, args)
+        splits = split_stretches(material.stretches, args.val, args.test, films[0].rate)
+        said = write_splits(partial, frames, material, splits, args)
     print("\n".join([*material.report, f"{args.out}: {said}"]))
+    print(f"next: python Trainer.py {training_flags(splits, args)}")
 
 
 def write_splits(
-    root: Path, frames: Path, material: Material, rate: float, args: argparse.Namespace
+    root: Path, frames: Path, material: Material, splits: Splits, args: argparse.Namespace
 ) -> str:
     """Move the frames into their splits, with a pose image each; say what there is."""
-    splits = split_stretches(material.stretches, round(args.val * rate), round(args.test * rate))
     for name in ("train", "val"):
         if numbers := getattr(splits, name):
             folders = root / name / f"{name}_img", root / name / f"{name}_label"
@@ -62,8 +68,9 @@ def write_splits(
     shutil.rmtree(frames)
     tested = sum(map(len, splits.test))
     return (
-        f"{len(splits.train)} frames to train on in {len(begins) + 1} recordings, "
-        f"{len(splits.val)} to validate, {tested} to test in {len(splits.test)} sequences, of "
+        f"{len(splits.train)} frames to train on in {number_of(len(begins) + 1, 'recording')}, "
+        f"{len(splits.val)} to validate, {tested} to test in "
+        f"{number_of(len(splits.test), 'sequence')}, of "
         f"{args.size[0]}x{args.size[1]} pixels (height x width)"
         + (f"; {splits.dropped} left over between cuts" if splits.dropped else "")
     )
@@ -79,6 +86,35 @@ def write_pairs(
         (frames / f"{number}.png").rename(images / f"{new}.png")
         pose = draw_places(np.asarray(material.places[number], float), size[1], size[0])
         pose.save(labels / f"{new}.png", compress_level=1)
+
+
+def training_flags(splits: Splits, args: argparse.Namespace) -> str:
+    """Return the flags of the Trainer for what was written, frames in the shape of the pictures."""
+    height, width = args.size
+    shrunk = (TRAINED_PIXELS / (height * width)) ** 0.5
+    frame = [max(SIDE, SIDE * round(side * shrunk / SIDE)) for side in args.size]
+    flags = ["--DR", args.out, "--save_root", f"{args.out}-run", "--preset", "quick"]
+    flags += ["--flip_prob", 0]
+    if height * 2 != width:
+        flags += ["--frame_H", frame[0], "--frame_W", frame[1]]
+    if not splits.val:  # training validates on something: the last tenth
+        last = splits.train[-max(2, len(splits.train) // 10) :]
+        flags += ["--holdout", f"{last[0]}:{last[-1] + 1}"]
+    return shlex.join(map(str, flags))
+
+
+def check_videos(args: argparse.Namespace) -> None:
+    """Raise UserError for videos that are not there, or have not one POSES each."""
+    for flag, paths in (("--video", args.video), ("--poses", args.poses)):
+        if gone := next((path for path in paths if not path.exists()), None):
+            whole = " ".join(map(str, paths))
+            there = f", such as {shlex.quote(whole)}" if Path(whole).exists() else ""
+            quotes = f"; a name with spaces needs quotes{there}" if paths[1:] else ""
+            raise UserError(f"{flag} {gone}: no such file{quotes}")
+    if len(args.poses) != len(args.video):
+        raise UserError(
+            f"--poses: {len(args.poses)} for {len(args.video)} videos; give one for each, in order"
+        )
 
 
 def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
@@ -130,10 +166,7 @@ def read_flags(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_pose_flags(parser)
     args = parser.parse_args(argv)
-    if len(args.poses) != len(args.video):
-        raise UserError(
-            f"--poses: {len(args.poses)} for {len(args.video)} videos; give one for each, in order"
-        )
+    check_videos(args)
     return args
 
 

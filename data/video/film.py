@@ -69,8 +69,11 @@ def open_film(path: Path) -> Film:
 
 def _container(path: Path):
     """Open a file. Not a URL: what av would fetch, nobody asked for."""
-    with open_regular(path):
-        pass
+    try:
+        with open_regular(path):
+            pass
+    except OSError as error:
+        raise UserError(f"--video {path}: {error.strerror}") from None
     try:
         container = av.open(str(path.resolve()), metadata_errors="replace")
     except av.error.FFmpegError as error:

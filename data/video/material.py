@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from core.words import number_of
 from data.estimates.alignment import check_length, counted_from_0, in_picture
 from data.estimates.following import Mending, follow_person, mended
 from data.estimates.reading import read_poses
+from data.pose.skeleton import JOINTS, SIDES
 from data.video.film import Film
 from data.video.scenes import SceneChanges
 from data.video.window import Window, choose_window
@@ -53,10 +55,13 @@ class Material:
                 (folder / f"{number + k}.png").unlink()
             done = Mending(*map(sum, zip(done, mending._replace(lost=len(lost)))))
         kept = window.described(film.width, film.height)
+        if film.height > film.width and height < width:
+            kept += f" (in portrait: --size {width}x{height} fits better)"
         self.report.append(
-            f"{film.path.name}: {film.width}x{film.height}, {film.decoded} frames, "
-            f"{film.rate:.4g} a second{_oddities(film)}, {kept}, {len(begins)} recordings; "
-            f"{estimates.format}: {done.said()}"
+            f"{film.path.name}: {film.width}x{film.height}, {number_of(film.decoded, 'frame')}, "
+            f"{film.rate:.4g} a second{_oddities(film)}, {kept}, "
+            f"{number_of(len(begins), 'recording')}; {estimates.format}: {done.said()}"
+            f"{_never_seen(followed)}"
         )
 
     def _write(
@@ -82,6 +87,18 @@ def _runs(numbers: np.ndarray) -> list[np.ndarray]:
     if not len(numbers):
         return []
     return np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+
+
+def _never_seen(places: np.ndarray) -> str:
+    """Say which joints (T, J, 2) are seen in no frame; those of both sides by one name."""
+    seen = np.isfinite(places[..., 0]).any(axis=0)
+    unseen = [joint for joint, found in zip(JOINTS, seen) if not found]
+    names = []
+    for joint in unseen:
+        part, _, side = joint.rpartition("_")
+        both = side in SIDES and all(f"{part}_{one}" in unseen for one in SIDES)
+        names.append(f"{part}s" if both else joint)
+    return f"; never seen: {', '.join(dict.fromkeys(names))}" if names else ""
 
 
 def _oddities(film: Film) -> str:

@@ -82,24 +82,25 @@ def save(path: Path, content: dict, keep: int = 0) -> None:
         torch.save(content, file)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, flag: str | None = None) -> Checkpoint:
     """Read a checkpoint and its settings. Raises UserError where either is not to be used."""
-    content = load(path)
+    content = load(path, flag)
     settings = check_values(content["settings"], path) if is_ours(content) else {}
     return Checkpoint(settings, content, path)
 
 
-def load(path: Path) -> dict:
+def load(path: Path, flag: str | None = None) -> dict:
     """Read the content of a checkpoint onto the CPU.
 
     A `.safetensors` file is one without an optimizer. Raises UserError for what is not a whole
-    checkpoint.
+    checkpoint, with the flag that named it where it is missing.
     """
     weights_only = safetensors_file.is_safetensors(path)
     try:
         content = safetensors_file.read(path) if weights_only else _unpickled(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint{_beside(path)}") from None
+        said = f"{flag} {path}" if flag else path
+        raise UserError(f"{said}: no such checkpoint{_beside(path)}") from None
     except Exception as error:  # what a damaged file makes torch raise is not told anywhere
         reason = str(error).split("\n")[0][:200]
         raise UserError(f"{path} is not a whole checkpoint, or holds code ({reason})") from None
@@ -153,7 +154,7 @@ def candidates(folder: Path, prefer: str = LAST) -> list[Path]:
     return [*newest, *numbered(f"{Path(prefer).stem}-"), *reversed(numbered("epoch="))]
 
 
-def find(path: str, *, prefer: str) -> Checkpoint:
+def find(path: str, *, prefer: str, flag: str = "--ckpt_path") -> Checkpoint:
     """Read a checkpoint file, or of a run folder the file `prefer`, else its newest whole one.
 
     Says so where a newer one is damaged, or none is the best yet. Raises UserError where none is
@@ -161,7 +162,7 @@ def find(path: str, *, prefer: str) -> Checkpoint:
     """
     place = Path(path)
     if not place.is_dir():
-        return read(place)
+        return read(place, flag)
     damaged: list[UserError] = []
     found = candidates(place, prefer) or candidates(place, LAST)
     if found and prefer == BEST and found[0].name != BEST:
@@ -176,24 +177,29 @@ def find(path: str, *, prefer: str) -> Checkpoint:
             print(f"{error}; taking {candidate.name} instead", file=sys.stderr)
         return checkpoint
     if damaged:
-        raise UserError(f"--ckpt_path {path}: no checkpoint there is whole: {damaged[0]}")
-    raise UserError(
-        f"--ckpt_path {path}: no {prefer} or epoch=N.ckpt in this folder{_inside(place)}"
-    )
+        raise UserError(f"{flag} {path}: no checkpoint there is whole: {damaged[0]}")
+    raise UserError(f"{flag} {path}: no {prefer} or epoch=N.ckpt in this folder{_inside(place)}")
 
 
 def _beside(path: Path) -> str:
-    """Return in words which checkpoints are in the folder of a missing one."""
+    """Return in words which checkpoints, or else runs, are in the folder of a missing one."""
     there = sorted(file.name for file in path.parent.glob("*.ckpt"))
     if there:
         return f"; in {path.parent} there are {', '.join(there)}"
-    return "" if path.parent.is_dir() else f"; there is no folder {path.parent}"
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    return _runs_in(path.parent, f"runs in {path.parent.absolute()}:")
 
 
 def _inside(folder: Path) -> str:
-    """Return in words which folders in one without checkpoints have some."""
+    """Return in words which folders in one without checkpoints, or else beside it, have some."""
+    parent = folder.absolute().parent
+    return _runs_in(folder, "runs are in") or _runs_in(parent, f"runs in {parent}:")
+
+
+def _runs_in(folder: Path, words: str) -> str:
     runs = sorted({file.parent.name for file in folder.glob("*/*.ckpt")})
-    return f"; runs are in {', '.join(runs)}" if runs else ""
+    return f"; {words} {', '.join(runs)}" if runs else ""
 
 
 def load_weights(module: torch.nn.Module, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,7 @@ from pose_format import Pose, pose_header
 from pose_format.numpy.pose_body import NumPyPoseBody
 
 from core.errors import UserError
-from data.estimates.alignment import counted_from_0, in_picture
+from data.estimates.alignment import check_length, counted_from_0, in_picture
 from data.estimates.following import follow
 from data.estimates.keypoints import joint_named
 from data.estimates.reading import read_poses
@@ -143,6 +143,36 @@ def test_the_table_that_is_written_is_read(truth, tmp_path):
     assert (np.isnan(found) == np.isnan(truth)).all()
 
 
+def table_without(columns, places):
+    """The table of a dance without some of its columns."""
+    names = [f"{joint}_{axis}" for joint in JOINTS for axis in "xy"]
+    rows = [[n, *joints.reshape(-1)] for n, joints in enumerate(places)]
+    kept = [index for index, name in enumerate(["frame", *names]) if name not in columns]
+    lines = [",".join(["frame", *names][index] for index in kept)]
+    lines += [",".join("" if np.isnan(row[i]) else f"{row[i]:.6g}" for i in kept) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def test_without_a_column_frame_a_row_is_a_frame(truth, tmp_path):
+    """So a table that has left a frame out is not taken for one of every frame."""
+    (path := tmp_path / "poses.csv").write_text(table_without({"frame"}, truth))
+    estimates = read_poses(path)
+    assert np.nanmax(np.abs(follow(estimates, FRAMES) - truth)) < 0.01
+    assert "without a column frame" in estimates.format
+    check_length(estimates, FRAMES, path, tmp_path / "clip.mp4")
+    with pytest.raises(UserError, match="poses of 6 frames for the 9 of clip"):
+        check_length(estimates, FRAMES + 3, path, tmp_path / "clip.mp4")
+
+
+def test_points_without_a_joint_of_ours_are_passed_over(truth, tmp_path):
+    header, *rows = table_without({}, truth).splitlines()
+    for name in ("left_eye_inner", "MOUTH_LEFT", "right_pinky", "LSmallToe", "Head", "bbox"):
+        header += f",{name}_x,{name}_y"
+        rows = [f"{row},1,2" for row in rows]
+    (path := tmp_path / "poses.csv").write_text("\n".join([header, *rows, ""]))
+    assert np.nanmax(np.abs(follow(read_poses(path), FRAMES) - truth)) < 0.01
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -159,6 +189,16 @@ def test_the_table_that_is_written_is_read(truth, tmp_path):
             ",".join(f"x{k},y{k}" for k in range(17)) + "\n",
             "17 numbered keypoints",
         ),
+        (
+            "half.csv",
+            "frame,Wrist_Left_X,nose_x,nose_y\n0,1,2,3\n",
+            "without a column Wrist_Left_y",
+        ),
+        ("sure.csv", "frame,nose_x,nose_y,neck_score\n0,1,2,1\n", "without a column neck_x"),
+        ("half.csv", ",".join(f"x{k},y{k}" for k in range(32)) + ",x32\n", "a column y32"),
+        ("near.csv", "frame,nose_x,nose_y,kneeleft_x,kneeleft_y\n", "the nearest is knee_left"),
+        ("row.csv", "frame,joint,x,y\n0,elbow_lft,1,2\n", "row 1: no joint is called 'elbow_lft'"),
+        ("many.csv", "person,nose_x,nose_y\n0,1,2\n", "a column person, and no column frame"),
         ("text.csv", "frame,nose_x,nose_y\n0,here,1\n", "'here' is no number"),
         ("short.csv", "frame,nose_x,nose_y\n0,1\n", "row 1 has 2 columns"),
         ("nobody.json", '[{"frame_id": 0, "instances": []}]', "nobody in any of 1 frames"),

@@ -1,5 +1,8 @@
 """Somebody else's dance on a dancer of one's own: where they stand, how tall, with which limbs."""
 
+import json
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +17,11 @@ from data.placement import as_images
 from data.pose.bones import BONES, KIND, KINDS, resized
 from data.pose.camera import EYE_HEIGHT, Camera
 from data.pose.picture import draw_places
-from data.pose.skeleton import HEEL_DROP, JOINT, JOINTS, SOLE_THICKNESS, joints_of, lowest
+from data.pose.skeleton import CHANNELS, HEEL_DROP, JOINT, JOINTS, SOLE_THICKNESS, joints_of, lowest
 from data.transfer import __main__ as script
 from data.transfer.normalization import transfer
 from data.transfer.stance import ANKLES, floor_under, measure
+from data.transfer.target import open_target
 from demo.dance import recording, train_cuts
 from demo.motion import dance
 from player.starts import dance_starts
@@ -182,14 +186,26 @@ def dancer(dance_root, tmp_path):
 def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     _, seen = performed(20, TALL, THEIRS, away=1.5, frames=50)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
-    out = tmp_path / "sequence"
-    code, said, errors = run(
-        monkeypatch, capsys, "--poses", poses, "--to", dancer, "--out", out, "--first_frame", 7
-    )
+    out, trained = tmp_path / "sequence", tmp_path / "run"
+    trained.mkdir()
+    (trained / "settings.json").write_text(json.dumps({"DR": str(dancer)}))
+    flags = ("--poses", poses, "--to", trained, "--out", out, "--first_frame", 7)
+    code, said, errors = run(monkeypatch, capsys, *flags)
     assert code == 0, errors
-    assert "from frame 7" in said
+    assert f"frame 7 of {dancer} is the first picture" in said
+    lost = int((~np.isfinite(seen).any(axis=(1, 2))).sum())
+    assert f"{lost} frames without the person left out" in said
+    following = f"--DR {out} --ckpt_path {trained} --save_root {out}-results"
+    assert said.endswith(f"\nnext: python Tester.py {following}\n")
+    # The limbs are those of the demo's body again, in the pixels of another camera.
+    limbs = re.search(r"trunk by ([\d.]+), arms by [\d.]+, legs by ([\d.]+)", said).groups()
+    body = [1.15, 1.15, 1.10]  # two bones of a leg and the trunk, by which heights are told
+    expected = np.average(body, weights=[0.43, 0.43, 0.50]) / [1.10, 1.15]
+    assert np.allclose([float(limb) for limb in limbs], expected, atol=0.06)
+    scale = re.search(r"the body is scaled by ([\d.]+)[ ,]", said)
+    assert OURS.height / THEIRS.height < float(scale[1]) < 2.5 * OURS.height / THEIRS.height
     (clip,) = DanceData(settings(DR=str(out))).test_clips()
-    assert len(clip) == 50 - int((~np.isfinite(seen).any(axis=(1, 2))).sum())
+    assert len(clip) == 50 - lost
     assert not clip.has_truth
     given = out / "test/test_img/0/0.png"
     assert given.read_bytes() == (dancer / "train/train_img/7.png").read_bytes()
@@ -198,13 +214,34 @@ def test_a_test_sequence(dancer, tmp_path, monkeypatch, capsys, settings):
     assert len(start.poses) == len(clip)
 
 
+def test_the_first_frame_faces_as_the_first_pose_does(dancer):
+    """Of somebody in the same place from a side, or from the front or back elsewhere."""
+    ways = {"front": 0, "side": 90, "back": 180}
+    motion = np.zeros((1, len(CHANNELS)))
+    motion[:, CHANNELS.index("z")] = 2.0
+    seen = {}
+    for name, heading in ways.items():
+        motion[:, CHANNELS.index("heading")] = heading
+        seen[name] = OURS.project(joints_of(motion))[0]
+    aside = [10, 0]
+    places = np.stack([seen["side"], seen["front"] + aside, seen["back"] + aside])
+    target = replace(open_target(dancer), numbers=np.array([4, 5, 6]), places=places)
+    assert target.nearest(seen["front"]) == 5
+    assert target.nearest(seen["back"]) == 6
+    assert target.nearest(seen["side"]) == 4
+    # Of those who face alike, the nearest.
+    near = replace(target, places=np.stack([*places[1:], seen["front"] + [3, 0]]))
+    assert near.nearest(seen["front"]) == 6
+
+
 def test_to_a_data_set_without_joints(dance_root, tmp_path, monkeypatch, capsys, settings):
     """They are fitted to its pose images, and the pose images drawn look like those."""
     _, seen = performed(22, {}, OURS, away=0.0, frames=16)
     poses = theirs.write_openpose(tmp_path / "poses", seen)
     flags = ("--poses", poses, "--to", dance_root, "--out", tmp_path / "sequence")
-    code, _, errors = run(monkeypatch, capsys, *flags)
+    code, said, errors = run(monkeypatch, capsys, *flags)
     assert code == 0, errors
+    assert "--ckpt_path RUN" in said
     (clip,) = DanceData(settings(DR=str(tmp_path / "sequence"))).test_clips()
     # A dancer of the same build before the same camera is as tall there, on the same floor.
     truth = np.stack([np.asarray(draw_places(p, 128, 64).resize((64, 32), 2)) for p in seen])
@@ -222,7 +259,8 @@ def test_what_is_refused(dancer, tmp_path, monkeypatch, capsys):
     shares = theirs.write_openpose(tmp_path / "shares", seen / [640, 480])
     for to, of, more, said in (
         (tmp_path / "none", poses, (), "no such folder"),
-        (tmp_path, poses, (), "neither a dance data set nor a run"),
+        (tmp_path / "poses", poses, (), f"trained on one; runs in {tmp_path}: run; data sets"),
+        (tmp_path, poses, (), f"runs in {tmp_path}: run; data sets in {tmp_path}: dancer"),
         (tmp_path / "run", poses, (), "it was trained on gone, which is not there"),
         (dancer, poses, ("--first_frame", 99), "numbered 0 to 59"),
         (dancer, shares, (), "say with --pose_size"),

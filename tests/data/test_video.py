@@ -1,6 +1,7 @@
 """From a video and poses to a data set: what is written, and what is refused."""
 
 import json
+import re
 import tracemalloc
 from functools import partial
 
@@ -54,6 +55,15 @@ def test_a_data_set(takes, tmp_path, monkeypatch, capsys):
     assert "12 frames without the person left out" in said
     assert "OpenPose BODY_25" in said
     assert "MMPose" in said
+    assert "one.mp4: 160x120, 110 frames, 30 a second, taken whole, 2 recordings; OpenPose" in said
+    assert "two.mp4: 160x120, 40 frames, 30 a second, taken whole, 1 recording; MMPose" in said
+    assert "30 to test in 1 sequence, of 48x64 pixels" in said
+    one, two = (line for line in said.splitlines() if ".mp4" in line)
+    assert one.endswith("never seen: hands")
+    assert two.endswith("never seen: hands, heels, toes")
+    # Trained on in the shape of the pictures.
+    flags_of_training = f"--DR {out} --save_root {out}-run --preset quick --flip_prob 0"
+    assert f"next: python Trainer.py {flags_of_training} --frame_H 40 --frame_W 52\n" in said
 
     train, val = list_split(out, "train"), list_split(out, "val")
     recordings = split_into_recordings(train.numbers, read_cuts(out))
@@ -105,7 +115,10 @@ def test_what_is_refused(takes, tmp_path, monkeypatch, capsys):
         (tmp_path / "noise.mp4", poses, (), "noise.mp4: no video"),
         (tmp_path / "cut.mp4", poses, (), "cut.mp4: no video"),
         (hdr, poses, (), "HDR (HLG)"),
-        (tmp_path / "gone.mp4", poses, (), "gone.mp4"),
+        (tmp_path / "gone.mp4", poses, (), f"error: --video {tmp_path}/gone.mp4: no such file"),
+        (film, tmp_path / "gone", (), f"error: --poses {tmp_path}/gone: no such file"),
+        (tmp_path, poses, (), f"error: --video {tmp_path}: not a regular file"),
+        (film, film, (), "clip.mp4: that is a video; give the poses that an estimator found"),
         (film, folder / "one", (), "poses of 110 frames for the 30 of clip.mp4"),
         (film, folder / "two.json", (), "poses of 40 frames for the 30 of clip.mp4"),
         (film, nobody, (), "nobody in any of 30 frames"),
@@ -115,8 +128,37 @@ def test_what_is_refused(takes, tmp_path, monkeypatch, capsys):
     ):
         line = refused(monkeypatch, capsys, tmp_path, "--video", video, "--poses", of, *more)
         assert said in line
+        assert line.count(str(video)) <= 1
     flags = ["--video", film, film, "--poses", poses]
     assert "1 for 2 videos" in refused(monkeypatch, capsys, tmp_path, *flags)
+
+
+def test_a_name_with_spaces_without_quotes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my dance film.mp4").touch()
+    flags = ("--video", "my", "dance", "film.mp4", "--poses", tmp_path)
+    line = refused(monkeypatch, capsys, tmp_path, *flags)
+    assert line.startswith("error: --video my: no such file; a name with spaces needs quotes")
+    assert "'my dance film.mp4'" in line
+
+
+def test_a_film_in_portrait(tmp_path, monkeypatch, capsys):
+    """A line says which shape fits it better, and in that shape it is taken whole."""
+    places = somebody(60, 60, 120)
+    film = write_film(tmp_path / "clip.mp4", pictures(places, 60, 120))
+    poses = theirs.write_openpose(tmp_path / "poses", places)
+    flags = ("--video", film, "--poses", poses, "--val", 0, "--test", 0.6)
+    code, said, errors = run(monkeypatch, capsys, *flags, "--out", tmp_path / "wide")
+    assert code == 0, errors
+    assert "(in portrait: --size 128x64 fits better)" in said
+    assert "--frame_H" not in said  # 32x64, as the Trainer does without being told
+    size = ("--size", "128x64", "--out", tmp_path / "tall")
+    code, said, errors = run(monkeypatch, capsys, *flags, *size)
+    assert code == 0, errors
+    assert "taken whole" in said
+    assert "in portrait" not in said
+    # Without a val, on what of training it is validated.
+    assert said.endswith("--frame_H 64 --frame_W 32 --holdout 38:42\n")
 
 
 def test_a_film_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, capsys):
@@ -207,13 +249,39 @@ def test_scene_changes():
 
 def test_whole_stretches():
     stretches = [range(50), range(60, 100), range(110, 150)]
-    splits = split_stretches(stretches, 30, 30)
+    splits = split_stretches(stretches, 3, 3, rate=10)
     assert splits.train == [*range(50), *range(60, 80)]
     assert splits.val == list(range(80, 100))  # and ten frames behind the cut are left over
     assert splits.test == [list(range(120, 150))]
     assert splits.dropped == 10
     for val, test, said in ((40, 40, "80 would be held out"), (20, 30, "--val: no 16 of the 20")):
         with pytest.raises(UserError, match=said):
-            split_stretches(stretches, val, test)
+            split_stretches(stretches, val, test, rate=1)
     with pytest.raises(UserError, match="follow each other"):
-        split_stretches([range(k, k + 5) for k in range(0, 100, 6)], 0, 0)
+        split_stretches([range(k, k + 5) for k in range(0, 100, 6)], 0, 0, rate=30)
+
+
+@pytest.mark.parametrize("frames", [64, 200, 600, 1799])
+@pytest.mark.parametrize("asked", [(10, 20), (0, 30)])
+def test_what_a_short_film_is_advised_to_hold_out_fits(frames, asked):
+    # In two recordings, so that not every share of it is a stretch.
+    stretches = [range(frames // 3), range(frames // 3 + 1, frames + 1)]
+    with pytest.raises(UserError) as error:
+        split_stretches(stretches, *asked, rate=30)
+    val, test = re.search(
+        r"--val (\S+) --test (\S+) \(seconds\) would fit", str(error.value)
+    ).groups()
+    splits = split_stretches(stretches, float(val), float(test), rate=30)
+    assert splits.val
+    assert splits.test or frames < 100
+    assert "1800 frames, 60 s, would do" in str(error.value)
+    split_stretches([range(1800)], *asked, rate=30)
+
+
+@pytest.mark.parametrize(("frames", "asked"), [(30, (10, 20)), (30, (0, 1)), (10, (0, 0))])
+def test_too_short_for_anything(frames, asked):
+    with pytest.raises(
+        UserError, match=r"left to train on; give more video: \d+ frames, \d+ s"
+    ) as error:
+        split_stretches([range(frames)], *asked, rate=30)
+    assert "fit" not in str(error.value)

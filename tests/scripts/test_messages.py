@@ -84,7 +84,7 @@ def test_a_flag_like_no_other_is_only_refused(refused, root):
 
 def test_a_missing_checkpoint_lists_those_that_are_there(refused, root, small_run):
     said = refused(Tester, *rollout_flags(root, small_run / "epoch=7.ckpt"))
-    assert "no such checkpoint" in said
+    assert f"error: --ckpt_path {small_run / 'epoch=7.ckpt'}: no such checkpoint" in said
     assert f"in {small_run} there are best.ckpt, epoch=0.ckpt" in said
     said = refused(Tester, *rollout_flags(root, root.parent / "nowhere" / "x.ckpt"))
     assert f"there is no folder {root.parent / 'nowhere'}" in said
@@ -94,6 +94,27 @@ def test_a_folder_of_runs_names_them(refused, root, small_run, tmp_path):
     shutil.copytree(small_run, tmp_path / "runs" / "first")
     said = refused(Tester, *rollout_flags(root, tmp_path / "runs"))
     assert "no best.ckpt or epoch=N.ckpt in this folder; runs are in first" in said
+
+
+@pytest.mark.parametrize("wrong", ["data", "NOPE"])
+def test_the_runs_beside_what_is_none_are_named(refused, root, small_run, wrong):
+    shutil.copytree(small_run, root.parent / "run")
+    said = refused(Tester, *rollout_flags(root, root.parent / wrong))
+    assert f"error: --ckpt_path {root.parent / wrong}: no " in said
+    assert f"; runs in {root.parent}: run" in said
+
+
+def test_a_missing_checkpoint_names_the_flag_that_was_given(refused, root):
+    flags = ("--warm_start", root.parent / "NOPE")
+    assert "error: --warm_start " in refused(Trainer, *trainer_flags(root, *flags))
+
+
+def test_a_test_without_truth_is_no_fault(root, small_run, tmp_path, own_cache):
+    shutil.rmtree(root / "test/test_gt")
+    code, said = call(Tester, *rollout_flags(root, small_run))
+    assert code == 0, said
+    assert "1 sequence as GIFs" in said
+    assert "without scores, which need true frames" in said
 
 
 @pytest.mark.parametrize("left", ["last.ckpt", "epoch=0.ckpt"])
