@@ -275,6 +275,18 @@ def test_the_previous_frame_is_changed_with_its_window(dance_root, settings):
     torch.testing.assert_close(previous, batch.frames[:, :-1], rtol=0, atol=0.02)
 
 
+def test_a_run_is_resumed_without_the_flags_that_changed_its_frames(dance_root, settings):
+    """From the middle of an epoch, and at the start of the next."""
+    data = DanceWindows(settings(**flags(dance_root, **STILL)), CPU)
+    filmed_ones = whole_epoch(data, 0)
+    for frames, expected in zip(whole_epoch(data, 3), filmed_ones):
+        assert torch.equal(frames, expected)
+    assert data.version_in(1, 0.1) == 0
+    buffer = PredictionBuffer(data.frames)
+    buffer.renew(*data.changed_frames(0, 3))
+    assert torch.equal(buffer.frames, data.frames)
+
+
 def test_two_processes_change_what_one_does(dance_root, settings, monkeypatch):
     asked = settings(**flags(dance_root, **ALL_RATES, batch_size=14))
     data = DanceWindows(asked, CPU)
