@@ -192,8 +192,8 @@ def with_filled_poses(clips: Sequence[Clip], longest: int) -> list[Clip]:
     """Return the clips with pose images completed over gaps of up to `longest` frames; said."""
     filled, said = [], []
     for clip in counted("completing poses", clips):
-        poses, completed = fill_poses(clip.conditions.permute(0, 2, 3, 1).contiguous(), longest)
-        filled.append(dataclasses.replace(clip, conditions=poses.permute(0, 3, 1, 2).contiguous()))
+        poses, completed = fill_poses(clip.conditions.permute(0, 2, 3, 1), longest)
+        filled.append(dataclasses.replace(clip, conditions=poses.permute(0, 3, 1, 2)))
         said.append(f"{completed:,} of {len(clip):,} of sequence {clip.name}")
     if distributed.is_main():
         print(f"pose images completed: {', '.join(said)}")
