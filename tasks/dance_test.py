@@ -48,12 +48,12 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     settings, folder = task.settings, Path(task.settings.save_root)
     check_video(settings.video)
     clips = distributed.local_main_process_first(partial(clips_of, task))
-    if settings.fill_poses:
-        clips = with_filled_poses(clips, settings.fill_poses)
     model = task.tested_model(compute)
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
+    if settings.fill_poses:
+        clips = with_filled_poses(clips, settings.fill_poses)
     task.settle_output(checkpoint, lambda: clips[0])
     with watched(f"{len(clips)} sequences") as watch:
         predictions = rollout_all(
