@@ -239,7 +239,13 @@ class DanceWindows:
         return self.reposing.version_in(epoch, progress) if self.reposing else 0
 
     def changed_frames(self, version: int, before: int) -> tuple[Tensor, Tensor]:
-        """Return which frames look otherwise than in the version `before`, and how."""
+        """Return which frames look otherwise than in the version `before`, and how.
+
+        None where no flags change any: those of a run that is resumed without them are not known.
+        """
+        if self.reposing is None:
+            none = torch.empty(0, dtype=torch.int64, device=self.frames.device)
+            return none, self.frames[none]
         return self.reposing.changed_frames(version, before, self._pictures())
 
     def recordings_in(self, epoch: int) -> list[Recording]:
@@ -278,7 +284,8 @@ class DanceWindows:
         steps = torch.arange(settings.train_vi_len, device=self.frames.device)
         windows, starts = starts, send(torch.from_numpy(starts), self.frames.device)
         batches = starts.split(self.global_batch_size)
-        reposed = self.reposing.reposed(self.version, self._pictures()) if self.version else None
+        changes = self.reposing is not None and self.version
+        reposed = self.reposing.reposed(self.version, self._pictures()) if changes else None
         for number in range(first, self.batches_in(epoch)):
             own = distributed.local_shard(batches[number])
             index = steps[:, None] + own  # (T, B): time leads, as the model works

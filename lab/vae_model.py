@@ -218,7 +218,10 @@ class VAE_Model(LabSteps):
 
     def train_dataloader(self) -> DataLoader:
         """Return the batches of the current epoch: (B, T, 3, H, W) frames and poses in [0, 1]."""
-        return window_loader(self.task.windows(), self.current_epoch)
+        windows, run = self.task.windows(), self.trainer.run
+        progress = run.fractional_epoch / run.settings.num_epoch
+        windows.version = windows.version_in(self.current_epoch, progress)
+        return window_loader(windows, self.current_epoch)
 
     def val_dataloader(self) -> DataLoader:
         """Return the clips that choose `best.ckpt`, one at a time: (1, T, 3, H, W) each."""

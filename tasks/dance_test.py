@@ -49,12 +49,12 @@ def roll_out_test(task, checkpoint: Checkpoint, compute: Compute) -> None:
     settings, folder = task.settings, Path(task.settings.save_root)
     check_video(settings.video)
     clips = distributed.local_main_process_first(partial(clips_of, task))
-    if settings.fill_poses:
-        clips = with_filled_poses(clips, settings.fill_poses)
     model = task.tested_model(compute)
     distributed.broadcast_from_main(
         partial(open_results_folder, folder, checkpoint, overwrite=settings.overwrite)
     )
+    if settings.fill_poses:
+        clips = with_filled_poses(clips, settings.fill_poses)
     task.settle_output(checkpoint, lambda: clips[0])
     with watched(number_of(len(clips), "sequence")) as watch:
         predictions = rollout_all(
@@ -194,8 +194,8 @@ def with_filled_poses(clips: Sequence[Clip], longest: int) -> list[Clip]:
     """Return the clips with pose images completed over gaps of up to `longest` frames; said."""
     filled, said = [], []
     for clip in counted("completing poses", clips):
-        poses, completed = fill_poses(clip.conditions.permute(0, 2, 3, 1).contiguous(), longest)
-        filled.append(dataclasses.replace(clip, conditions=poses.permute(0, 3, 1, 2).contiguous()))
+        poses, completed = fill_poses(clip.conditions.permute(0, 2, 3, 1), longest)
+        filled.append(dataclasses.replace(clip, conditions=poses.permute(0, 3, 1, 2)))
         said.append(f"{completed:,} of {len(clip):,} of sequence {clip.name}")
     if distributed.is_main():
         print(f"pose images completed: {', '.join(said)}")

@@ -84,7 +84,7 @@ class Reposed:
         """Return the batch with these frames and poses in the place of those that were filmed."""
         if len(self.rows) == 0:
             return batch
-        at = self.at[batch.index].T  # (B, T)
+        at = self.at[send(batch.index, self.at.device)].T  # (B, T)
         changed = (at >= 0)[:, :, None, None, None]
         at = at.clamp(min=0)
         frames, poses = (

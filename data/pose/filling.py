@@ -12,7 +12,7 @@ from torch import Tensor
 from data.pose.fitting import INK, find_style, fit_joints
 from data.pose.gaps import fill_gaps
 from data.pose.refinement import Skeletons
-from data.pose.rendering import ENDS, JOINT_LIMBS, LineStyle, render
+from data.pose.rendering import ENDS, LineStyle, joints_shown, render
 
 LOST = 0.5  # of the ink before and after: a frame with less has lost many limbs
 WHOLE = 0.7  # … and one with more is whole; turned to the side, people lose a quarter
@@ -82,7 +82,7 @@ def _lost_limbs(
     places, picture = fitted.places.numpy(), np.array(size[::-1])
     whole = ~gaps & (fitted.residual < UNREAD).numpy()
     seen = fitted.shown.numpy() & (whole[:, None] | (gaps[:, None] & _long(fitted, whole, size)))
-    at_joints = seen @ JOINT_LIMBS.numpy().T.astype(bool)
+    at_joints = joints_shown(torch.from_numpy(seen)).numpy()
     joints, _ = fill_gaps(np.where(at_joints[..., None], places, np.nan), longest)
     with np.errstate(invalid="ignore"):
         inside = ((joints >= 0) & (joints < picture)).all(axis=-1)  # (T, J), False where not known

@@ -149,13 +149,12 @@ class TrainingLoop:
         run, data = self.run, self.data
         if not hasattr(data, "version_in"):
             return
-        before, buffer = run.frames_version, run.prediction_buffer
         if run.epoch_metrics.batches == 0:
             progress = run.fractional_epoch / run.settings.num_epoch
             run.frames_version = data.version_in(run.epoch, progress)
-        if run.frames_version != before and buffer is not None:
-            buffer.renew(*data.changed_frames(run.frames_version, before))
-        data.version = run.frames_version
+        data.version, buffer = run.frames_version, run.prediction_buffer
+        if buffer is not None and buffer.version != data.version:
+            buffer.renew(data.version, *data.changed_frames(data.version, buffer.version))
 
     def take_step(
         self, batch: Batch, kl_beta: Tensor, bar: tqdm

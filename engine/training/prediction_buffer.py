@@ -44,7 +44,7 @@ def begin_prediction_buffer(
 ) -> "PredictionBuffer":
     """Return the buffer that was stored with a run, or a new one from the true frames."""
     if stored is not None:
-        return PredictionBuffer(stored.frames.to(data.frames.device))
+        return PredictionBuffer(stored.frames.to(data.frames.device), stored.version)
     if steps:
         print(
             "this checkpoint holds no prediction buffer (last.ckpt does): it begins with true "
@@ -73,14 +73,16 @@ def check_memory(frames: Tensor | Shards) -> None:
 class PredictionBuffer:
     """The model's latest prediction of every training frame; the true frame until there is one."""
 
-    def __init__(self, frames: Tensor | Shards):
-        """Begin with the true frames, (N, H, W, C) uint8 on any device."""
+    def __init__(self, frames: Tensor | Shards, version: int = 0):
+        """Begin with the true frames, (N, H, W, C) uint8 on any device, as a version shows them."""
+        self.version = version
         self.frames = frames.to(frames.device) if isinstance(frames, Shards) else frames.clone()
         # (N,) which prediction of a batch each frame takes: of use within `keep` alone.
         self._taken = torch.empty(len(frames), dtype=torch.int64, device=self.frames.device)
 
-    def renew(self, index: Tensor, frames: Tensor) -> None:
-        """Begin anew at (n,) with the true frames (n, H, W, C) uint8."""
+    def renew(self, version: int, index: Tensor, frames: Tensor) -> None:
+        """Go on with a version that differs at (n,): anew from its frames (n, H, W, C) uint8."""
+        self.version = version
         self.frames[index] = frames
 
     def previous(

@@ -64,7 +64,7 @@ def _restore_ours(run: "Run", content: dict) -> None:
         _count_in_own_batches(run, content.get("fingerprint", {}))
     run.frames_version = content.get("frames_version", 0)
     if "prediction_buffer" in content and run.settings.prediction_buffer:
-        run.prediction_buffer = PredictionBuffer(content["prediction_buffer"])
+        run.prediction_buffer = PredictionBuffer(content["prediction_buffer"], run.frames_version)
 
 
 def _count_in_own_batches(run: "Run", fingerprint: dict) -> None:

@@ -54,7 +54,7 @@ class Run:
         self.fingerprint: dict = {}  # settings and data that make this run what it is
         self.epoch = 0
         self.epoch_metrics = EpochMetrics()
-        self.frames_version = 0  # how the training frames look, and those of the prediction buffer
+        self.frames_version = 0  # how the training frames look
         self.step = 0
         self.seconds = 0.0  # spent training, which `--minutes` counts
         self.epoch_began = 0.0  # seconds at the start of the epoch, the same in all processes

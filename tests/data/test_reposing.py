@@ -1,5 +1,7 @@
 """Windows that show a person nearer, farther or turned, and poses that lose limbs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from data.dance import DanceWindows
 from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import COURSE_STYLE, ENDS, render
 from data.pose.skeleton import JOINT, SIDES
+from engine.training.loop import TrainingLoop
 from engine.training.prediction_buffer import PredictionBuffer
 
 CPU = torch.device("cpu")
@@ -248,7 +251,7 @@ def test_of_a_set_larger_than_memory_a_smaller_part_is_changed(dance_root, setti
 def test_predictions_of_changed_frames_begin_anew(dance_root, settings, short):
     data = DanceWindows(settings(**flags(dance_root, zoom_prob=0.3)), CPU)
     buffer = PredictionBuffer(data.frames)
-    buffer.renew(*data.changed_frames(1, 0))
+    buffer.renew(1, *data.changed_frames(1, 0))
     rows = data.reposing.stretches(1, 1).zoom
     rows = np.concatenate([stretch.rows for stretch in rows])
     others = np.setdiff1d(np.arange(len(data.frames)), rows)
@@ -256,9 +259,9 @@ def test_predictions_of_changed_frames_begin_anew(dance_root, settings, short):
     differ = (buffer.frames[rows] != data.frames[rows]).flatten(1).any(1)
     assert differ.all()
     buffer.frames.fill_(7)
-    buffer.renew(*data.changed_frames(2, 1))
+    buffer.renew(2, *data.changed_frames(2, 1))
     fresh = PredictionBuffer(data.frames)
-    fresh.renew(*data.changed_frames(2, 0))
+    fresh.renew(2, *data.changed_frames(2, 0))
     begun = (buffer.frames != 7).flatten(1).any(1)
     assert begun[rows].all()
     assert torch.equal(buffer.frames[begun], fresh.frames[begun])
@@ -268,11 +271,37 @@ def test_predictions_of_changed_frames_begin_anew(dance_root, settings, short):
 def test_the_previous_frame_is_changed_with_its_window(dance_root, settings):
     data = DanceWindows(settings(**flags(dance_root, **ALL_RATES)), CPU)
     buffer = PredictionBuffer(data.frames)
-    buffer.renew(*data.changed_frames(1, 0))
+    buffer.renew(1, *data.changed_frames(1, 0))
     data.version = 1
     batch = next(data.batches(0))
     previous = buffer.previous(batch, [False])
     torch.testing.assert_close(previous, batch.frames[:, :-1], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("begun", [0, 2], ids=["at its start", "in the middle"])
+def test_a_buffer_begun_in_an_epoch_has_its_frames(begun, dance_root, settings):
+    """As where a run is resumed that had no buffer; at the start its version is that of before."""
+    data = DanceWindows(settings(**flags(dance_root, **ALL_RATES)), CPU)
+    run = SimpleNamespace(epoch=3, fractional_epoch=3, frames_version=1)
+    run.settings, run.epoch_metrics = SimpleNamespace(num_epoch=10), SimpleNamespace(batches=begun)
+    run.prediction_buffer = PredictionBuffer(data.frames)
+    TrainingLoop.settle_frames(SimpleNamespace(run=run, data=data))
+    assert run.frames_version == data.version == 1
+    batch = next(data.batches(3))
+    previous = run.prediction_buffer.previous(batch, [False])
+    torch.testing.assert_close(previous, batch.frames[:, :-1], rtol=0, atol=0.02)
+
+
+def test_a_run_is_resumed_without_the_flags_that_changed_its_frames(dance_root, settings):
+    """From the middle of an epoch, and at the start of the next."""
+    data = DanceWindows(settings(**flags(dance_root, **STILL)), CPU)
+    filmed_ones = whole_epoch(data, 0)
+    for frames, expected in zip(whole_epoch(data, 3), filmed_ones):
+        assert torch.equal(frames, expected)
+    assert data.version_in(1, 0.1) == 0
+    buffer = PredictionBuffer(data.frames)
+    buffer.renew(0, *data.changed_frames(0, 3))
+    assert torch.equal(buffer.frames, data.frames)
 
 
 def test_two_processes_change_what_one_does(dance_root, settings, monkeypatch):

@@ -53,6 +53,21 @@ def test_steps_of_ones_own_that_change_nothing_train_as_ever(args, plain, tmp_pa
     assert "has its own" not in said.replace(line, "")
 
 
+def test_steps_of_ones_own_see_changed_frames_and_at_last_the_filmed_ones(args, tmp_path):
+    """Poses that lost limbs have less ink; nothing else changes how much there is."""
+    ink = {}
+
+    class Own(VAE_Model):
+        def training_one_step(self, img, label, adapt_TeacherForcing):
+            epoch = self.current_epoch
+            ink[epoch] = ink.get(epoch, 0.0) + float((1 - label).sum())
+            return super().training_one_step(img, label, adapt_TeacherForcing)
+
+    still = {"augment": True, "flip_prob": 0.0, "fixed_windows": True, "partial": 1.0}
+    Own(args(**still, num_epoch=5, per_val=5, limb_dropout=0.9)).training_stage()
+    assert max(ink[epoch] for epoch in range(4)) < 0.9 * ink[4]
+
+
 def test_networks_that_only_ones_own_steps_know(args, tmp_path):
     """The windows are the data set's; no step of the engine's would run on these networks."""
 
