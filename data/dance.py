@@ -241,7 +241,7 @@ class DanceWindows:
     def changed_frames(self, version: int, before: int) -> tuple[Tensor, Tensor]:
         """Return which frames look otherwise than in the version `before`, and how.
 
-        None where no flags change any: those of a run that is resumed without them are not known.
+        No frame where no flags change any: those of a run resumed without them are not known.
         """
         if self.reposing is None:
             none = torch.empty(0, dtype=torch.int64, device=self.frames.device)
