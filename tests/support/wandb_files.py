@@ -9,7 +9,7 @@ def chunks_of(data: bytes):
     """Yield the entries of a wandb file, which is a log of LevelDB after seven bytes.
 
     Blocks of 32 KiB; an entry's parts begin with checksum, length and type: whole, first, middle,
-    last (github.com/google/leveldb, doc/log_format.md).
+    last (github.com/google/leveldb, doc/log_format.md). One that is being written may end anywhere.
     """
     assert data[:4] == b":W&B"
     place, entry = 7, b""
@@ -19,6 +19,8 @@ def chunks_of(data: bytes):
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
+        if place + 7 + length > len(data):  # is being written
+            return
         entry += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):
