@@ -4,10 +4,12 @@ import csv
 import multiprocessing
 import os
 import resource
+import runpy
 import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,14 +24,38 @@ TINY_ROBOT = (
 
 
 def run(script: str, flags: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a script with the flags as one line of shell."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *shlex.split(flags)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )
+    """Run a script with the flags as one line of shell.
+
+    In a process that has imported most of it already; with an environment of its own, in a new one.
+    """
+    words, limit = shlex.split(flags), 300  # seconds
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    if environment:
+        command = [sys.executable, str(ROOT / script), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=variables)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("out", "err")]
+        process = start(_run_here, script, words, variables, os.getcwd(), files)
+        process.join(limit)
+        if process.is_alive():
+            process.kill()
+            raise subprocess.TimeoutExpired([script, *words], limit)
+        said = (file.read_text() for file in files)
+        return subprocess.CompletedProcess([script, *words], process.exitcode, *said)
+
+
+def _run_here(script: str, words: list[str], variables: dict, folder: str, files: list[Path]):
+    """Run a script in this process, which ends with it; its output goes to two files."""
+    for descriptor, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), descriptor)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    import torch
+
+    torch.set_num_threads(1)
+    sys.argv = [str(ROOT / script), *words]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def good(done: subprocess.CompletedProcess) -> str:
