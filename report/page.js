@@ -66,6 +66,8 @@ class Packed {
   }
 }
 
+const LONGEST_WAIT = 1000; // milliseconds, where a browser presents no frame of a hidden film
+
 /** The frames of a clip that is a film (report/film.py), one at a time. */
 class Film {
   static async open(id, height, width, rate) {
@@ -88,12 +90,22 @@ class Film {
     });
   }
 
+  /** Until the next frame can be drawn: at the end of a seek it may still be the one before. */
+  presented() {
+    if (!this.video.requestVideoFrameCallback) return null;
+    return new Promise((resolve) => {
+      this.video.requestVideoFrameCallback(resolve);
+      setTimeout(resolve, LONGEST_WAIT);
+    });
+  }
+
   /** Go to a frame: to the middle of its time. */
   async seek(frame) {
     if (frame === this.frame) return;
-    const there = this.wait("seeked");
+    const there = this.wait("seeked"), drawn = this.presented();
     this.video.currentTime = (frame + 0.5) / this.rate;
     await there;
+    await drawn;
     const { width, height } = this.canvas;
     this.context.drawImage(this.video, 0, 0, width, height);
     const colors = this.context.getImageData(0, 0, width, height).data;
