@@ -55,7 +55,7 @@ def scaled_holdout(model: models.DanceModel) -> Scaled:
 
     H, W = background.shape[-2:]
     center = torch.stack([_middle(places, shown) / W, torch.full((len(clip),), LEVEL)], dim=1)
-    zoom = Zoom(torch.from_numpy(scale).float(), center, center)
+    zoom = Zoom(torch.from_numpy(scale).float(), center)
     pictures = zoom.frames(frames, background)
     moved = zoom.places(places, (H, W))
     poses = render(moved, shown & ends_inside(moved, H, W), H, W, style)

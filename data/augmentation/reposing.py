@@ -218,7 +218,7 @@ class Reposing:
         level = self._level(H) + HEIGHT_JITTER * rng.uniform(-1, 1)
         center = np.stack([across, np.full_like(across, level)], axis=1)
         scale, center = (torch.from_numpy(value.astype(np.float32)) for value in (scale, center))
-        return Zoom(scale, center, center)
+        return Zoom(scale, center)
 
     def _level(self, H: int) -> float:
         """The row about which people grow, as a share of the height.

@@ -17,14 +17,13 @@ SHARPEN = 0.5  # at twice the size or more, of the difference from the surroundi
 
 
 class Zoom(NamedTuple):
-    """Scale by `scale` (n,) about a point; what was at `center` (n, 2) is then at `target`.
+    """Scale by `scale` (n,) about `center` (n, 2).
 
-    Both in shares of the picture, x before y, so that they hold for pictures of any size.
+    It is in shares of the picture, x before y, so that it holds for pictures of any size.
     """
 
     scale: Tensor
     center: Tensor
-    target: Tensor
 
     def to(self, device: torch.device) -> "Zoom":
         """Return the zoom on a device."""
@@ -33,9 +32,8 @@ class Zoom(NamedTuple):
     def places(self, places: Tensor, size: tuple[int, int]) -> Tensor:
         """Scale joints (n, J, 2), in pixels of a picture of `size` (H, W)."""
         H, W = size
-        pixels = places.new_tensor([W, H])
-        center, target = self.center[:, None] * pixels, self.target[:, None] * pixels
-        return target + self.scale[:, None, None] * (places - center)
+        center = self.center[:, None] * places.new_tensor([W, H])
+        return center + self.scale[:, None, None] * (places - center)
 
     def frames(self, frames: Tensor, background: Tensor, behind: Tensor | None = None) -> Tensor:
         """Scale the foreground: (n, C, h, w) before `background` (C, H, W) → (n, C, H, W).
@@ -69,8 +67,8 @@ class Zoom(NamedTuple):
         x = (torch.arange(w, device=self.scale.device) + 0.5) / w
         y = (torch.arange(h, device=self.scale.device) + 0.5) / h
         points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2)
-        center, target = self.center[:, None, None], self.target[:, None, None]
-        return 2 * (center + (points - target) / self.scale[:, None, None, None]) - 1
+        center = self.center[:, None, None]
+        return 2 * (center + (points - center) / self.scale[:, None, None, None]) - 1
 
 
 def _near(opacity: Tensor, reach: int) -> Tensor:
