@@ -16,7 +16,7 @@ from core import distributed
 from core.errors import UserError
 from core.transfer import send
 from data.augmentation.augmentation import Augmentation
-from data.augmentation.reposing import Pictures, Rates, Reposing
+from data.augmentation.reposing import ByChange, Pictures, Reposing
 from data.augmentation.skeletons import fitted_poses
 from data.dance_files import Split, check_root, list_split, read_cuts
 from data.placement import (
@@ -202,7 +202,7 @@ class DanceWindows:
             self.augmentation = Augmentation(
                 self.frames, self.poses, training, settings.seed, settings.flip_prob
             )
-            rates = Rates(settings.zoom_prob, settings.limb_rotation_prob, settings.limb_dropout)
+            rates = ByChange(settings.zoom_prob, settings.limb_rotation_prob, settings.limb_dropout)
             if any(rates):
                 margins = self.augmentation.margins
                 fitted = fitted_poses(train.poses, settings)

@@ -9,7 +9,7 @@ them changed, T frames and B windows of a batch, J joints, L limbs, H×W picture
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,12 +49,12 @@ LIMBS_TO_TURN = [
 ]
 
 
-class Rates(NamedTuple):
-    """Parts of the training frames that are changed."""
+class ByChange(NamedTuple):
+    """A value for each way in which frames are changed."""
 
-    zoom: float = 0.0
-    limb_rotation: float = 0.0
-    limb_dropout: float = 0.0
+    zoom: Any
+    limb_rotation: Any
+    limb_dropout: Any
 
 
 class Pictures(NamedTuple):
@@ -99,20 +99,21 @@ class Reposing:
 
     def __init__(
         self,
-        rates: Rates,
+        rates: ByChange,
         seed: int,
         recordings: list[Recording],
         fitted: FittedPoses,
         margins: np.ndarray,
     ):
-        """margins (4, N): free pixels around the person. Who touches the border is not scaled:
-        the part that is missing would have to come along."""
+        """rates: the parts of the training frames that are changed. margins (4, N): free pixels
+        around the person. Who touches the border is not scaled: the part that is missing would
+        have to come along."""
         self.rates, self.seed, self.recordings, self.margins = rates, seed, recordings, margins
         self.skeletons, self.style = fitted
         shown = self.skeletons.shown.numpy()
         trusted = (self.skeletons.residual < DOUBTFUL).numpy() & shown.any(1)
         whole = shown[:, LIMBS_TO_TURN].all(1)
-        self.can_be = Rates(trusted & (margins > 0).all(0), trusted & whole, trusted)
+        self.can_be = ByChange(trusted & (margins > 0).all(0), trusted & whole, trusted)
         self._latest: tuple[int, Reposed] | None = None
 
     @staticmethod
@@ -120,18 +121,18 @@ class Reposing:
         """Return the version of the frames in an epoch that begins at `progress` of training."""
         return 1 + epoch // EPOCHS if progress < UNTIL else 0
 
-    def stretches(self, version: int, frame_bytes: int) -> Rates:
-        """Draw the stretches of a version: for each kind of change a list, no frame in two of them.
+    def stretches(self, version: int, frame_bytes: int) -> ByChange:
+        """Draw the stretches of a version, a list for each change; no frame is in two of them.
 
         frame_bytes: the size of a frame.
         """
         if version == 0:
-            return Rates([], [], [])
+            return ByChange([], [], [])
         total = sum(end - first for first, end in self.recordings)
         most = min(1.0, MOST_BYTES / (2 * frame_bytes * total * sum(self.rates)))
         shares = [rate * most for rate in self.rates]
         rng = numpy_generator(self.seed, Stream.BODY, version, 0)
-        return Rates(*draw_stretches(self.recordings, self.can_be, shares, rng))
+        return ByChange(*draw_stretches(self.recordings, self.can_be, shares, rng))
 
     def changed_frames(
         self, version: int, before: int, pictures: Pictures
