@@ -28,7 +28,6 @@ class Stream(IntEnum):
     AUGMENTATION = 7
     CONTEXT_SWAP = 8
     BODY = 9
-    LIMB_DROPOUT = 10
 
 
 def numpy_generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
