@@ -218,9 +218,8 @@ class VAE_Model(LabSteps):
 
     def train_dataloader(self) -> DataLoader:
         """Return the batches of the current epoch: (B, T, 3, H, W) frames and poses in [0, 1]."""
-        windows, run = self.task.windows(), self.trainer.run
-        progress = run.fractional_epoch / run.settings.num_epoch
-        windows.version = windows.version_in(self.current_epoch, progress)
+        windows = self.task.windows()
+        windows.version = windows.version_in(self.current_epoch, self.trainer.run.progress)
         return window_loader(windows, self.current_epoch)
 
     def val_dataloader(self) -> DataLoader:

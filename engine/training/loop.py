@@ -150,8 +150,7 @@ class TrainingLoop:
         if not hasattr(data, "version_in"):
             return
         if run.epoch_metrics.batches == 0:
-            progress = run.fractional_epoch / run.settings.num_epoch
-            run.frames_version = data.version_in(run.epoch, progress)
+            run.frames_version = data.version_in(run.epoch, run.progress)
         data.version, buffer = run.frames_version, run.prediction_buffer
         if buffer is not None and buffer.version != data.version:
             buffer.renew(data.version, *data.changed_frames(data.version, buffer.version))

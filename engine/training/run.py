@@ -183,6 +183,11 @@ class Run:
         return self.settings.num_epoch * min(1.0, spent)
 
     @property
+    def progress(self) -> float:
+        """How much of training is done, in [0, 1], as the schedules count it."""
+        return min(1.0, self.fractional_epoch / self.settings.num_epoch)
+
+    @property
     def time_is_up(self) -> bool:
         """True where the schedules have come to their end."""
         return self.fractional_epoch >= self.settings.num_epoch

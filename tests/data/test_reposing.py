@@ -282,8 +282,8 @@ def test_the_previous_frame_is_changed_with_its_window(dance_root, settings):
 def test_a_buffer_begun_in_an_epoch_has_its_frames(begun, dance_root, settings):
     """As where a run is resumed that had no buffer; at the start its version is that of before."""
     data = DanceWindows(settings(**flags(dance_root, **ALL_RATES)), CPU)
-    run = SimpleNamespace(epoch=3, fractional_epoch=3, frames_version=1)
-    run.settings, run.epoch_metrics = SimpleNamespace(num_epoch=10), SimpleNamespace(batches=begun)
+    run = SimpleNamespace(epoch=3, progress=0.3, frames_version=1)
+    run.epoch_metrics = SimpleNamespace(batches=begun)
     run.prediction_buffer = PredictionBuffer(data.frames)
     TrainingLoop.settle_frames(SimpleNamespace(run=run, data=data))
     assert run.frames_version == data.version == 1
