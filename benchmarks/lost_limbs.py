@@ -4,7 +4,8 @@
 damages 15 % of its pose images, in stretches of 10 to 60 frames (`benchmarks/limbs.py`), rolls it
 out from its first frame, and prints a Markdown table of the PSNR of those frames, by what is lost,
 and of the others, beside that with the pose images completed (`Tester.py --fill_poses 60`), and
-with them as they are. `--out` trains models first.
+with them as they are. Beside it stands what repeating the true frame before each stretch scores.
+`--out` trains models first.
 """
 
 import argparse
@@ -73,6 +74,15 @@ def split(psnr: np.ndarray, lost: list[tuple[str, slice]]) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in means.items() if len(values)}
 
 
+def scores_of_repeating(clip: Clip) -> dict[str, float]:
+    """Return by what is lost the PSNR in dB of the true frame before, shown until all is seen."""
+    lost, repeated = stretches(len(clip)), clip.frames.clone()
+    for _, where in lost:
+        repeated[where] = clip.frames[where.start - 1]
+    found = split(models.psnr_of(clip, repeated), lost)
+    return {name: psnr for name, psnr in found.items() if name.startswith(("damaged", "lost"))}
+
+
 def scores_of(model: models.DanceModel) -> dict[str, list[float]]:
     """Return by what is lost the PSNR in dB with pose images of each of `POSES`."""
     clip = model.holdout()
@@ -103,9 +113,11 @@ def main() -> None:
         for name, runs in paths.items()
     }
     what = next(iter(scores.values()))[0]
-    head = ["frames"] + [f"{name}{of}" for name in scores for of in POSES]
+    (first, *_), *_ = paths.values()
+    repeated = scores_of_repeating(models.DanceModel(first, given.DR).holdout())
+    head = ["frames", "frame before"] + [f"{name}{of}" for name in scores for of in POSES]
     rows = [
-        [row]
+        [row, repeated.get(row, np.nan)]
         + [
             models.by_seed([s[row][of] for s in seeds])
             for seeds in scores.values()

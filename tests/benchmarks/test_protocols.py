@@ -157,13 +157,29 @@ def test_lost_limbs_as_a_command(held_out, dance_root, table_of, monkeypatch):
     monkeypatch.setattr(lost_limbs, "STRETCH", (1, 2))
     monkeypatch.setattr(lost_limbs, "SHARE", 0.4)
     rows = table_of(lost_limbs, "--DR", dance_root, "--ckpt_path", held_out)
-    cells = {row[0]: [float(cell) for cell in row[1:]] for row in rows[2:]}
+    cells = {row[0]: [float(cell) for cell in row[2:]] for row in rows[2:]}
     kinds = [f"lost: {kind}" for kind in KINDS]
     assert list(cells) == ["damaged frames", *kinds, "other frames", "all frames"]
     assert [len(row) for row in cells.values()] == [3] * len(cells)
     # of 12 frames 5 are damaged
     for damaged, others, every in zip(*(cells[k] for k in cells if k.endswith("frames"))):
         assert every == pytest.approx((5 * damaged + 7 * others) / 12, abs=0.02)
+
+
+def test_before_lost_limbs_the_true_frame_is_repeated(held_out, dance_root, monkeypatch):
+    monkeypatch.setattr(lost_limbs, "STRETCH", (1, 2))
+    monkeypatch.setattr(lost_limbs, "SHARE", 0.4)
+    clip = dance_models.DanceModel(held_out, dance_root).holdout()
+    frames = clip.frames.float() / 255
+    before = {
+        t: lost.start - 1
+        for _, lost in lost_limbs.stretches(len(clip))
+        for t in range(lost.start, lost.stop)
+    }
+    errors = [(frames[t] - frames[seen]).square().mean() for t, seen in before.items()]
+    repeated = lost_limbs.scores_of_repeating(clip)
+    assert repeated["damaged frames"] == pytest.approx(-10 * np.mean(np.log10(errors)), abs=0.01)
+    assert list(repeated) == ["damaged frames", *(f"lost: {kind}" for kind in KINDS)]
 
 
 def test_the_previous_frame_as_a_command(held_out, dance_root, table_of, monkeypatch):
