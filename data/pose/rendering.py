@@ -45,11 +45,11 @@ def render(places: Tensor, shown: Tensor, height: int, width: int, style: LineSt
     grid = pixel_centers(height, width, places.device).flatten(0, 1)
     ends = places[:, send(ENDS, places.device)]
     line = style.width * height
-    ink = coverage(grid, ends[:, :, None], line, style.blur) * shown[..., None]
     images = places.new_ones(len(places), 3, height * width)
-    colors = send(style.colors, places.device)[:, None, :, None]
+    colors = send(style.colors, places.device)[:, :, None]
     for limb in range(len(ENDS)):  # later ones lie over earlier ones
-        images.lerp_(colors[limb].expand_as(images), ink[:, limb, None])
+        ink = coverage(grid, ends[:, limb, None], line, style.blur) * shown[:, limb, None]
+        images.lerp_(colors[limb].expand_as(images), ink[:, None])
     return images.clamp_(min=0).unflatten(-1, (height, width))
 
 
