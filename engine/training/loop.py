@@ -111,7 +111,7 @@ class TrainingLoop:
         """
         run, saver, epoch = self.run, self.saver, self.run.epoch_metrics
         run.network.train()
-        self.settle_frames()
+        self.settle_frames(bar)
         kl_beta = torch.zeros((), device=run.compute.device)  # a tensor: compiled code stays valid
         self.stop.continued = self.continued = self.stood_still = False
         refreshed = mark = time.perf_counter()
@@ -141,7 +141,7 @@ class TrainingLoop:
                 self.save_resume_point()
         self.sync_stop_and_clock()
 
-    def settle_frames(self) -> None:
+    def settle_frames(self, bar: tqdm) -> None:
         """Settle how the training frames look in the epoch, where the data have several versions.
 
         In a begun epoch they look as they did.
@@ -153,6 +153,7 @@ class TrainingLoop:
             run.frames_version = data.version_in(run.epoch, run.progress)
         data.version, buffer = run.frames_version, run.prediction_buffer
         if buffer is not None and buffer.version != data.version:
+            stage(bar, f"epoch {run.epoch}: changing frames")
             buffer.renew(data.version, *data.changed_frames(data.version, buffer.version))
 
     def take_step(

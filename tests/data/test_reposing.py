@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
+from tqdm import tqdm
 
 from core import distributed
 from core.errors import UserError
@@ -285,7 +286,7 @@ def test_a_buffer_begun_in_an_epoch_has_its_frames(begun, dance_root, settings):
     run = SimpleNamespace(epoch=3, progress=0.3, frames_version=1)
     run.epoch_metrics = SimpleNamespace(batches=begun)
     run.prediction_buffer = PredictionBuffer(data.frames)
-    TrainingLoop.settle_frames(SimpleNamespace(run=run, data=data))
+    TrainingLoop.settle_frames(SimpleNamespace(run=run, data=data), tqdm(disable=True))
     assert run.frames_version == data.version == 1
     batch = next(data.batches(3))
     previous = run.prediction_buffer.previous(batch, [False])
