@@ -3,10 +3,12 @@
 import resource
 import shutil
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from core.device import Compute, choose_compute, keep_freed_memory
 from core.errors import UserError
@@ -44,8 +46,22 @@ def test_bf16_rolls_out_within_its_rounding():
     assert (frames[0] - frames[1]).abs().max() <= 4  # gray levels
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs g++")
-def test_compiled_networks_train_as_eager_ones():
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",  # traces the networks and their gradients as any does, and generates no code
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU it needs g++"),
+            ],
+        ),
+    ],
+)
+def test_compiled_networks_train_as_eager_ones(backend, monkeypatch):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+    torch.compiler.reset()
     results = []
     for compiled in (False, True):
         compute = Compute(CPU, compiled=compiled)
