@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from data.dance import DanceData, DanceWindows
+from data.dance import DanceData
+from data.dance_windows import DanceWindows
 from data.lab_datasets import Dataset_Dance, Dataset_Robot
 from data.robot import RobotData, RobotWindows
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from core.errors import UserError
-from data.dance import DanceWindows
+from data.dance_windows import DanceWindows
 from data.types import Batch, Clip, to_float
 from lab.model import as_pixels
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from core.errors import UserError
-from data.dance import DanceData, DanceWindows
+from data.dance import DanceData
+from data.dance_windows import DanceWindows
 from data.types import Clip, TrainingData
 from engine.checkpoints.checkpoint import Checkpoint
 from lab.loaders import LoaderData, clips_of_loader

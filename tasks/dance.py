@@ -11,7 +11,8 @@ from torch import nn
 from core.device import Compute
 from core.distributed import local_main_process_first
 from core.errors import UserError
-from data.dance import DanceData, DanceWindows
+from data.dance import DanceData
+from data.dance_windows import DanceWindows
 from data.types import Clip
 from data.warp import median_background
 from engine.checkpoints import checkpoint as files

@@ -15,7 +15,7 @@ from data.augmentation.limb_dropout import erase
 from data.augmentation.reposing import EPOCHS, MOST_BYTES, UNTIL
 from data.augmentation.skinning import CHAINS, Turn
 from data.augmentation.zoom import Zoom
-from data.dance import DanceWindows
+from data.dance_windows import DanceWindows
 from data.pose.colors import ALL_LIMBS
 from data.pose.rendering import COURSE_STYLE, ENDS, render
 from data.pose.skeleton import JOINT, SIDES
