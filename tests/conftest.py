@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.support.hostile import SMALL, call, contents, write_small_dataset
 
 dataloader.test_clips.__test__ = False  # a function of the project, not a test to collect
 torch.set_num_threads(1)  # on tensors this small, threads mostly wait for each other
+# A shell has what it starts in the background ignore it, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_WIDTHS = {"F_dim": 8, "L_dim": 2, "N_dim": 4, "D_out_dim": 8}
 
