@@ -1,10 +1,12 @@
 """What the tests share: a tiny synthetic dataset, settings of tiny widths, a cache of their own."""
 
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -42,6 +44,22 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test(monkeypatch) -> Iterator[None]:
+    """Kill what a test that failed has left running; what that has started ends with it."""
+    started, begin, before = [], subprocess.Popen.__init__, set(multiprocessing.active_children())
+
+    def noted(self, *arguments, **named):
+        begin(self, *arguments, **named)
+        started.append(self)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    yield
+    left = {process for process in started if "wandb" not in str(process.args)}  # it keeps one
+    for process in {*multiprocessing.active_children(), *left} - before:
+        process.kill()
 
 
 @pytest.fixture(scope="session")
