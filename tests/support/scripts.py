@@ -83,7 +83,7 @@ def start_training(
 def start(target: Callable, *arguments) -> multiprocessing.Process:
     """Call a function in a process that has imported the Trainer already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["Trainer"])
+    context.set_forkserver_preload(["Trainer", "torch._dynamo"])
     process = context.Process(target=target, args=arguments)
     process.start()
     return process
