@@ -4,8 +4,10 @@ The true current frame never enters a prediction: a rollout is given context fra
 and noise (docs/method.md).
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from core import distributed, graphs
 from core.device import Compute
 from core.randomness import Stream, normal
+from core.words import number_of
 from data.types import Clip, to_float
 from engine.contract import Model
 
@@ -106,7 +109,20 @@ def _rollout(
                     predicted[t] = to_uint8(frame)
                     watch("frame", t + 1, longest)
     predicted = predicted.cpu()
+    tell_restarts(clips, stepper.restarts)
     return [predicted[: len(clip), k] for k, clip in enumerate(clips)]
+
+
+def tell_restarts(clips: Sequence[Clip], restarts: Tensor) -> None:
+    """Say how many predictions were not finite, and of which clips: restarts (B,)."""
+    counts = {clip.name: count for clip, count in zip(clips, restarts.tolist()) if count}
+    if counts:
+        print(
+            f"{number_of(sum(counts.values()), 'prediction')} of sequence {', '.join(counts)} not "
+            "finite: the last given frame stands in for each; a pose unlike any in training can "
+            "cause it",
+            file=sys.stderr,
+        )
 
 
 class Stepper:
@@ -130,7 +146,9 @@ class Stepper:
         is_long = predicted is None or predicted >= self.CAPTURED_FROM
         self._captures = is_long and graphs.can_record(context.device)
         self.frame, self.state = context[0], model.initial_state(context[0])
-        self._predict: Callable = model.predict
+        self.restarts = torch.zeros(context.shape[1], dtype=torch.int64, device=context.device)
+        self._at_once: Callable = partial(predict_or_restart, model, context[-1], self.restarts)
+        self._predict = self._at_once
 
     def step(self, feature: Tensor, noise: Tensor, truth: Tensor | None = None) -> Tensor:
         """Take the next context frame in, or predict one; return it.
@@ -144,34 +162,53 @@ class Stepper:
             self.frame = self.context[self.t]
             self.state = self.model.observe(*inputs, self.frame)
         elif truth is not None:
-            self.frame, self.state = self.model.predict(*inputs, truth)
+            self.frame, self.state = self._at_once(*inputs, truth)
         else:
             if self.t == len(self.context) and self._captures:
-                self._predict = CapturedPredict(self.model, *inputs)
+                self._predict = CapturedPredict(self._at_once, *inputs)
             self.frame, self.state = self._predict(*inputs)
         return self.frame
 
 
+def predict_or_restart(
+    model: Model, start: Tensor, restarts: Tensor, frame: Tensor, *inputs: Any
+) -> tuple[Tensor, Any]:
+    """Predict the frame after `frame`, and the state; `start` stands in for what is not finite.
+
+    The gates of the networks multiply: a frame unlike any in training, which a pose unlike any may
+    leave behind, can take them beyond all bounds, and every later prediction with it. From the
+    true frame of `start` the rollout goes on as it began. All frames are (B, C, H, W); restarts
+    (B,) counts where that was so.
+    """
+    predicted, state = model.predict(frame, *inputs)
+    finite = predicted.isfinite().flatten(1).all(1)
+    restarts += ~finite
+    return torch.where(finite[:, None, None, None], predicted, start), state
+
+
 class CapturedPredict:
-    """`model.predict` captured as a CUDA graph: one launch a frame instead of some hundred.
+    """A prediction captured as a CUDA graph: one launch a frame instead of some hundred.
 
     A graph works on fixed memory. Frame and state are read and written in place, so a result is
     overwritten by the next call, and what is passed in is taken from there, not from the argument.
     """
 
-    def __init__(self, model: Model, frame: Tensor, condition: Tensor, state: Any, noise: Tensor):
+    def __init__(
+        self, predict: Callable, frame: Tensor, condition: Tensor, state: Any, noise: Tensor
+    ):
+        """predict: (frame, condition, state, noise) → (next frame, next state)."""
         self.frame, self.condition, self.noise = (x.clone() for x in (frame, condition, noise))
         self.state = tree_map_only(Tensor, Tensor.clone, state)
         inputs = (self.frame, self.condition, self.state, self.noise)
 
-        def predict() -> None:
-            next_frame, next_state = model.predict(*inputs)
+        def in_place() -> None:
+            next_frame, next_state = predict(*inputs)
             self.frame.copy_(next_frame)
             for old, new in zip(tree_leaves(self.state), tree_leaves(next_state)):
                 if torch.is_tensor(old):
                     old.copy_(new)
 
-        self._replay = graphs.record(predict, frame.device, lambda: model.predict(*inputs))
+        self._replay = graphs.record(in_place, frame.device, lambda: predict(*inputs))
 
     def __call__(
         self, frame: Tensor, condition: Tensor, state: Any, noise: Tensor

@@ -41,6 +41,6 @@ def test_a_captured_step_takes_new_conditions_and_noise():
         condition = model.encode_conditions(pose[None])[:, 0]
         noise = torch.randn(1, *model.latent_shape, device=GPU)
         expected, _ = model.predict(frame, 2 * condition, None, 2 * noise)
-        captured = CapturedPredict(model, frame, condition, None, noise)
+        captured = CapturedPredict(model.predict, frame, condition, None, noise)
         predicted, _ = captured(frame, 2 * condition, None, 2 * noise)
     torch.testing.assert_close(predicted, expected)

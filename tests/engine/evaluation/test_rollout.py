@@ -133,3 +133,30 @@ def test_long_rollouts_are_captured_and_are_those_that_are_not(monkeypatch, pred
     captured = rollout(model, clips, compute=CPU, seed=4)
     assert all(map(torch.equal, captured, eager))
     assert [graph.replays for graph in recorded] == [predicted] * graphs
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_what_is_not_finite_begins_anew_from_the_frame_given(monkeypatch, capsys, captured):
+    """At frame 3 of the first clip; the second goes on as if nothing had happened."""
+    model, clips = make_model().eval(), make_clips([40, 40])
+    undisturbed = rollout(model, clips, compute=CPU, z="mean")
+    first = clips[0]
+    again = Clip("again", first.frames[:1], first.conditions[3:])
+    (anew,) = rollout(model, [again], compute=CPU, z="mean")
+    assert capsys.readouterr().err == ""
+
+    encode = model.encode_conditions
+
+    def overflowing(poses):
+        features = encode(poses)
+        features[0, 2] = torch.inf
+        return features
+
+    monkeypatch.setattr(model, "encode_conditions", overflowing)
+    recorded = stand_in(monkeypatch) if captured else []
+    found = rollout(model, clips, compute=CPU, z="mean")
+    assert len(recorded) == captured
+    assert torch.equal(found[0][:3], undisturbed[0][:3])
+    assert_same_pictures(found[0][3:], anew)
+    assert_same_pictures(found[1], undisturbed[1])
+    assert f"1 prediction of sequence {first.name} not finite" in capsys.readouterr().err

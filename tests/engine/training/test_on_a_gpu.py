@@ -11,6 +11,7 @@ import torch
 from core.device import Compute
 from data.types import Batch, Clip
 from dataloader import DanceWindows, RobotWindows
+from engine.evaluation import rollout
 from engine.evaluation.validation import validate
 from engine.training.prediction_buffer import begin_prediction_buffer
 from engine.training.run import Run
@@ -90,7 +91,7 @@ def taken(run: Run, data, gpu) -> Launches:
 
 
 def test_statistics_and_a_validation_are_computed_there(settings, monkeypatch):
-    """What the host reads are the scores of each clip, and the rollout itself once."""
+    """What the host reads are the scores of each clip, the rollout itself and its restarts."""
     flags = settings(train_vi_len=3, frame_H=16, frame_W=16)
     with fake_gpu(monkeypatch) as gpu:
         run = Run(CVAE(CVAEConfig.from_settings(flags)), flags, Compute(GPU, bf16=True))
@@ -107,8 +108,10 @@ def test_statistics_and_a_validation_are_computed_there(settings, monkeypatch):
         clips = [Clip("0", pixels, pixels), Clip("1", pixels[:20], pixels[:20])]
         recorded, read = stand_in(monkeypatch), []
         monkeypatch.setattr(torch.Tensor, "__float__", lambda x: read.append(x) or 0.0)
+        monkeypatch.setattr(rollout, "tell_restarts", lambda clips, restarts: restarts.cpu())
         with gpu.launches() as launches:
             validate(run.model, clips, flags, run.compute)
-        assert len(launches.waits) == 31  # the rollout, fourteen of each clip, the diagnostic
+        # The rollout and its restarts, fourteen of each clip, the diagnostic.
+        assert len(launches.waits) == 32
         assert len(read) == 6
         assert [graph.replays for graph in recorded] == [39]
