@@ -48,7 +48,8 @@ class CsvLog:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
-        writer.writeheader()
+        if columns:  # a header of none is an empty line, and no log
+            writer.writeheader()
         writer.writerows(self._rows)
         with warn_on_write_error(self.path.name):
             with atomic_write(self.path) as file:
@@ -65,7 +66,7 @@ def read_log(path: Path, way_out: str = WAY_OUT) -> list[dict[str, str]]:
     try:
         with io.TextIOWrapper(open_regular(path), "utf-8", "replace", newline="") as file:
             reader = csv.reader(file)
-            names = next(reader, ["epoch"])
+            names = next(reader, []) or ["epoch"]
             lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}; {way_out}") from None

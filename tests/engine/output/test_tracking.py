@@ -79,6 +79,20 @@ def test_a_log_of_an_earlier_version_goes_on(tmp_path, settings):
     assert [row["surprise"] for row in rows] == ["", "", "0.5"]
 
 
+@pytest.mark.parametrize("emptied_by", ["us", "an earlier version"])
+def test_a_log_goes_on_from_which_all_rows_were_dropped(tmp_path, settings, emptied_by):
+    """As where a run is killed that was resumed in its first epoch, whose row had been written."""
+    file = tmp_path / "metrics.csv"
+    file.write_text("epoch,loss\n0,0.5\n")
+    Tracker(tmp_path, as_plain(settings()), first_epoch=0)
+    if emptied_by != "us":
+        file.write_bytes(b"\r\n")
+    assert read_log(file) == []
+    tracker = Tracker(tmp_path, as_plain(settings()), first_epoch=0)
+    tracker.log(0, groups(0), {}, {})
+    assert [row["epoch"] for row in read_log(file)] == ["0"]
+
+
 def test_two_groups_with_a_figure_of_one_name_are_refused():
     with pytest.raises(ValueError, match="system/loss"):
         log_row(0, {"train": {"loss": 1.0}, "system": {"loss": 2.0}})
